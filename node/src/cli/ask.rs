@@ -1,0 +1,117 @@
+//! Asking an agent. The answer is shown as it comes; going away cancels the call on the other side too.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use klp::Refusal;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::client::Call;
+use super::stream::Events;
+use super::terminal::{Answer, Failure, Terminal, lines, short};
+use crate::fault::Fault;
+use crate::view;
+use crate::web::ErrorBody;
+
+#[derive(Debug, Args)]
+pub(super) struct Ask {
+    /// PETNAME/AGENT, DID/AGENT, self/AGENT or kos:DID/AGENT
+    #[arg(value_name = "WHO/AGENT")]
+    who: String,
+    /// The question
+    #[arg(required = true)]
+    text: Vec<String>,
+    /// Another argument; can be repeated
+    #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = pair)]
+    args: Vec<(String, String)>,
+    /// Seconds to wait for the whole answer
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: Option<u64>,
+    /// The capability to use
+    #[arg(long, default_value = "ask")]
+    capability: String,
+    /// With --json: one line for each piece of the answer before the last
+    #[arg(long, requires = "json")]
+    stream: bool,
+}
+
+/// Reads `NAME=VALUE`.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".into()),
+    }
+}
+
+#[derive(Deserialize)]
+struct Piece {
+    text: String,
+}
+
+impl Ask {
+    pub(super) async fn run(self, terminal: &Terminal) -> Result<Answer, Failure> {
+        let args: BTreeMap<_, _> = self.args.into_iter().collect();
+        let mut question =
+            json!({ "who": self.who, "text": self.text.join(" "), "args": args, "capability": self.capability });
+        if let Some(seconds) = self.timeout {
+            question["timeout_s"] = seconds.into();
+        }
+        let call = Call::post("/v1/ask").json(&question)?;
+        let asking = async { show(terminal.client.events(call).await?, terminal, self.stream).await };
+        tokio::select! {
+            answer = asking => answer,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.map_err(Fault::internal)?;
+                Err(Fault::from(Refusal::Cancelled).into())
+            }
+        }
+    }
+}
+
+async fn show(mut events: Events, terminal: &Terminal, stream: bool) -> Result<Answer, Failure> {
+    let mut at_line_start = true;
+    while let Some(event) = events.next().await? {
+        match event.name.as_str() {
+            "chunk" if stream => {
+                let piece = json!({ "chunk": read::<Piece>(&event.data)?.text });
+                if !terminal.write(&format!("{piece}\n"))? {
+                    return Err(Fault::from(Refusal::Cancelled).into());
+                }
+            }
+            "chunk" if !terminal.json => {
+                let text = lines(&read::<Piece>(&event.data)?.text);
+                at_line_start = text.ends_with('\n') || (text.is_empty() && at_line_start);
+                if !terminal.write(&text)? {
+                    return Err(Fault::from(Refusal::Cancelled).into());
+                }
+            }
+            "done" => {
+                let asked: view::Asked = read(&event.data)?;
+                if terminal.json {
+                    return terminal.answer(&asked, |_| String::new());
+                }
+                if !at_line_start {
+                    terminal.write("\n")?;
+                }
+                let proof = if asked.verified { "verified" } else { "NOT VERIFIED" };
+                let receipt = short(&asked.receipt);
+                terminal.note(&format!("-- {proof}, {}, {} ms, receipt {receipt}", asked.path, asked.rtt_ms));
+                return Ok(Answer::silent());
+            }
+            "error" => {
+                if !at_line_start {
+                    terminal.write("\n")?;
+                }
+                return Err(Fault::from(read::<ErrorBody>(&event.data)?).into());
+            }
+            _ => {}
+        }
+    }
+    Err(Fault::from(Refusal::Interrupted).into())
+}
+
+fn read<T: DeserializeOwned>(data: &str) -> Result<T, Fault> {
+    serde_json::from_str(data).map_err(|error| Fault::internal(format_args!("the node's answer: {error}")))
+}

@@ -1,0 +1,60 @@
+//! The event bus as it runs.
+
+use clap::{Args, Subcommand};
+
+use super::client::{Call, query};
+use super::terminal::{Answer, Failure, Terminal, line};
+use crate::fault::Fault;
+use crate::view;
+
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(super) struct Events {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Events as they happen, one a line, until interrupted or the node stops
+    Tail {
+        /// Only events whose name fits; `*` stands for anything
+        #[arg(long, value_name = "GLOB")]
+        filter: Option<String>,
+        /// Go on after the event of this number
+        #[arg(long, value_name = "ID")]
+        after: Option<u64>,
+    },
+}
+
+impl Events {
+    pub(super) async fn run(self, terminal: &Terminal) -> Result<Answer, Failure> {
+        let Verb::Tail { filter, after } = self.verb;
+        let mut call = Call::get(query("/v1/events", &[("filter", filter)]));
+        if let Some(after) = after {
+            call = call.header("last-event-id", after.to_string());
+        }
+        let mut events = terminal.client.events(call).await?;
+        while let Some(event) = events.next().await? {
+            let shown = match event.name.as_str() {
+                // A filter never hides that something is missing.
+                "gap" if event.id.is_empty() => {
+                    if terminal.json {
+                        format!("{{\"name\":\"gap\",\"data\":{}}}\n", event.data)
+                    } else {
+                        format!("-- events are missing here: {}\n", line(&event.data))
+                    }
+                }
+                _ if terminal.json => format!("{}\n", event.data),
+                _ => {
+                    let event: view::Event = serde_json::from_str(&event.data).map_err(Fault::internal)?;
+                    format!("{} {} {} {}\n", event.id, event.time, event.name, line(&event.data.to_string()))
+                }
+            };
+            if !terminal.write(&shown)? {
+                break;
+            }
+        }
+        Ok(Answer::silent())
+    }
+}

@@ -1,0 +1,164 @@
+//! The settings of a node. Meaning, unit and bound of each stand in [`Config::keys`]; `kos config schema` prints them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use host::Basics;
+use host::config::{Key, Kind, Settings};
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// What all three programs share.
+    #[serde(flatten)]
+    pub basics: Basics,
+    /// Relays to reserve a place at.
+    pub relay: Vec<String>,
+    /// Where the local API listens besides the socket in the home.
+    pub api: SocketAddr,
+    /// Whether the local API may listen where other machines reach it.
+    pub api_public: bool,
+    /// Whether to look for contacts on the local network.
+    pub mdns: bool,
+    /// The file that unlocks this home.
+    pub unlock_file: Option<PathBuf>,
+    /// How a new home is sealed.
+    pub seal: Seal,
+    /// Reaching others.
+    pub reach: Reach,
+    /// The vault.
+    pub vault: Vault,
+    /// Events.
+    pub events: Events,
+}
+
+/// How a new home is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Seal {
+    /// By a file outside the home folder.
+    Machine,
+    /// By a passphrase, asked for at each start.
+    Passphrase,
+}
+
+/// Reaching others.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reach {
+    /// Ranges that count as public: for laboratories.
+    pub trust_cidr: Vec<String>,
+}
+
+/// Events.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Events {
+    /// Names of events that connected contacts are told, with `*` for anything; none by default.
+    pub share: Vec<String>,
+}
+
+/// The vault.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Vault {
+    /// Seconds of idleness after which a vault with a passphrase locks itself.
+    pub lock_after_s: u64,
+}
+
+impl Default for Vault {
+    fn default() -> Self {
+        Self { lock_after_s: 900 }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let basics = Basics {
+            listen: vec!["/ip4/0.0.0.0/udp/0/quic-v1".into(), "/ip4/0.0.0.0/tcp/0".into()],
+            ..Basics::default()
+        };
+        Self {
+            basics,
+            relay: Vec::new(),
+            api: SocketAddr::from((Ipv4Addr::LOCALHOST, 4780)),
+            api_public: false,
+            mdns: true,
+            unlock_file: None,
+            seal: Seal::Machine,
+            reach: Reach::default(),
+            vault: Vault::default(),
+            events: Events::default(),
+        }
+    }
+}
+
+impl Settings for Config {
+    fn keys() -> Vec<Key> {
+        let mut keys = Basics::KEYS.to_vec();
+        keys.extend([
+            Key::new(
+                "relay",
+                Kind::Texts,
+                "multiaddr",
+                "Relay to reserve a place at, ending in /p2p/PEERID; can be repeated",
+            ),
+            Key::new(
+                "api",
+                Kind::Socket,
+                "addr",
+                "Serve the local API here too; when the port is taken, at any free one",
+            ),
+            Key::new(
+                "api_public",
+                Kind::Switch,
+                "",
+                "Let other machines reach the local API; whoever has the token then owns this node",
+            ),
+            Key::new(
+                "mdns",
+                Kind::Switch,
+                "",
+                "Look for contacts on the local network, once there is a contact or a listed agent",
+            ),
+            Key::new("unlock_file", Kind::Path, "file", "File outside the home that unlocks it"),
+            Key::new(
+                "seal",
+                Kind::Choice(&["machine", "passphrase"]),
+                "",
+                "How a new home is sealed: by a file on this machine, or by a passphrase",
+            ),
+            Key::new(
+                "reach.trust_cidr",
+                Kind::Texts,
+                "cidr",
+                "Range of addresses that counts as public, for laboratories; can be repeated",
+            ),
+            Key::new(
+                "events.share",
+                Kind::Texts,
+                "glob",
+                "Events that connected contacts are told, such as agent.*; none by default; can be repeated",
+            ),
+            Key::new(
+                "vault.lock_after_s",
+                Kind::Integer { min: 10, max: 7 * 24 * 3600 },
+                "seconds",
+                "Idle time after which a vault with a passphrase locks itself",
+            ),
+        ]);
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_has_a_key_and_every_key_a_setting() {
+        assert_eq!(host::config::drift::<Config>(), Vec::<String>::new());
+    }
+}

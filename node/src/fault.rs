@@ -1,0 +1,73 @@
+//! What a user sees when something does not work: what happened, why, and what to do.
+
+use std::fmt;
+
+use klp::Refusal;
+
+/// A refusal with words of its own. The same object in the command line, the local API and the logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which refusal; it decides code, exit code and HTTP status.
+    pub refusal: Refusal,
+    /// What happened and why.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl Fault {
+    /// With a message of its own and the refusal's usual hint.
+    pub fn new(refusal: Refusal, message: impl Into<String>) -> Self {
+        Self { refusal, message: message.into(), hint: refusal.hint().to_owned() }
+    }
+
+    /// With another hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// There is no `what` of this name.
+    pub fn not_found(what: &str, name: &str) -> Self {
+        Self::new(Refusal::NotFound, format!("there is no {what} \"{name}\" here"))
+    }
+
+    /// Something that should not fail did; `error` goes to the user, for it never holds a secret.
+    pub fn internal(error: impl fmt::Display) -> Self {
+        Self::new(Refusal::Internal, format!("something failed inside: {error}"))
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal, refusal.message())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// What the store refused.
+pub fn of_store(error: store::StoreError) -> Fault {
+    use store::StoreError as E;
+    let refusal = match &error {
+        E::Integrity { .. } => Refusal::Integrity,
+        E::Full => Refusal::Full,
+        E::ReadOnly => Refusal::ReadOnly,
+        E::TooLarge { .. } => Refusal::TooLarge,
+        _ => return Fault::internal(error),
+    };
+    Fault::new(refusal, error.to_string())
+}
+
+impl From<store::StoreError> for Fault {
+    fn from(error: store::StoreError) -> Self {
+        of_store(error)
+    }
+}

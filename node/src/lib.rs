@@ -1,0 +1,28 @@
+//! One person's kOS node: their keys, contacts, agents, grants and receipts, and the faces that show them.
+
+pub mod address;
+pub mod bus;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+mod entropy;
+pub mod fault;
+pub mod handbook;
+pub mod inbound;
+mod keys;
+mod me;
+pub mod node;
+mod offers;
+mod outbound;
+mod people;
+pub mod principal;
+pub mod services;
+mod show;
+pub mod view;
+pub mod web;
+pub mod words;
+
+pub use config::Config;
+pub use fault::Fault;
+pub use node::Node;

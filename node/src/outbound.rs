@@ -1,0 +1,310 @@
+//! The one way out: every request to another node leaves through here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use klp::hello::SessionId;
+use klp::message::{Empty, Request, kind};
+use klp::rule::address::{Audience, Scope, may_tell};
+use klp::statement::card::{NodeRecord, did_key, node_key};
+use klp::{Cbor, Digest, NodeId, Refusal, Signed, limits};
+use mesh::{Answer, Mesh, Multiaddr, Topic};
+use store::Store;
+use tokio::time::Instant;
+
+use crate::fault::Fault;
+use crate::me::Me;
+use crate::people::People;
+use crate::view;
+
+/// How long a small question to another node may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to reach a node at all: several addresses, then the DHT.
+const REACHING: Duration = Duration::from_secs(15);
+/// Nodes whose addresses are remembered from searches.
+const NEARBY: usize = 1024;
+/// Sessions in which we have introduced ourselves; more than a node has connections.
+const INTRODUCED: usize = 4096;
+
+/// The way out.
+#[derive(Clone)]
+pub(crate) struct Outbound {
+    mesh: Mesh,
+    me: Me,
+    people: People,
+    store: Store,
+    introduced: Arc<Mutex<BTreeSet<(NodeId, SessionId)>>>,
+    nearby: Arc<Mutex<BTreeMap<NodeId, Vec<Multiaddr>>>>,
+    lan: Arc<Mutex<BTreeSet<NodeId>>>,
+}
+
+impl Outbound {
+    /// Over this mesh, in this node's name.
+    pub(crate) fn new(mesh: Mesh, me: Me, people: People, store: Store) -> Self {
+        Self { mesh, me, people, store, introduced: Arc::default(), nearby: Arc::default(), lan: Arc::default() }
+    }
+
+    /// This node's libp2p peer id.
+    pub(crate) fn peer_id(&self) -> String {
+        let address = mesh::with_node(Multiaddr::empty(), self.mesh.node()).to_string();
+        address.trim_start_matches("/p2p/").to_owned()
+    }
+
+    /// The mesh below.
+    pub(crate) fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// Asks for one body and gets one.
+    ///
+    /// # Errors
+    /// `unreachable`, what the other side refuses, or `malformed` when its answer is not what was asked for.
+    pub(crate) async fn ask<R: Cbor>(&self, node: NodeId, kind: &str, body: &impl Cbor) -> Result<R, Fault> {
+        let answer = self.open(node, kind, body, PATIENCE).await?;
+        let bytes = answer.finish().await.map_err(fault)?;
+        R::from_bytes(&bytes, limits::MESSAGE).map_err(|error| {
+            Fault::new(Refusal::Malformed, format!("the other node's answer to {kind} is not valid: {error}"))
+        })
+    }
+
+    /// Sends a request, reaching the node first if need be. The answer is still on its way.
+    ///
+    /// # Errors
+    /// `unreachable`
+    pub(crate) async fn open(
+        &self,
+        node: NodeId,
+        kind: &str,
+        body: &impl Cbor,
+        timeout: Duration,
+    ) -> Result<Answer, Fault> {
+        self.reach(node).await?;
+        let request = Bytes::from(Request::new(kind, body).to_bytes());
+        Ok(self.mesh.request(node, request, timeout).await)
+    }
+
+    /// Says whose node this is, once a session, and only when we want something that is not for strangers.
+    ///
+    /// # Errors
+    /// `unreachable`, or what the other side says.
+    pub(crate) async fn introduce(&self, node: NodeId) -> Result<(), Fault> {
+        self.reach(node).await?;
+        let session = self.session(node);
+        if session.is_some_and(|session| self.remembered().contains(&(node, session))) {
+            return Ok(());
+        }
+        self.ask::<Empty>(node, kind::INTRODUCE, &self.me.introduction()).await?;
+        if let Some(session) = self.session(node) {
+            let mut introduced = self.remembered();
+            if introduced.len() >= INTRODUCED {
+                introduced.clear();
+            }
+            introduced.insert((node, session));
+        }
+        Ok(())
+    }
+
+    fn remembered(&self) -> std::sync::MutexGuard<'_, BTreeSet<(NodeId, SessionId)>> {
+        self.introduced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn session(&self, node: NodeId) -> Option<SessionId> {
+        self.mesh.state().borrow().peers.get(&node).and_then(|peer| peer.hello.as_ref()).map(|hello| hello.session)
+    }
+
+    /// Makes sure that there is a connection, and says what was tried.
+    ///
+    /// # Errors
+    /// `unreachable`, naming each attempt.
+    pub(crate) async fn reach(&self, node: NodeId) -> Result<Vec<view::Attempt>, Fault> {
+        if let Some(path) = self.mesh.state().borrow().peers.get(&node).and_then(|peer| peer.paths.first()) {
+            return Ok(vec![attempt("session", &path.address, "ok", Duration::ZERO)]);
+        }
+        let mut attempts = Vec::new();
+        for (step, addresses) in [("known", self.known(node)), ("dht", Vec::new())] {
+            let addresses = if step == "dht" { self.locate(node).await } else { addresses };
+            if addresses.is_empty() {
+                continue;
+            }
+            let begun = Instant::now();
+            let dialled = tokio::time::timeout(REACHING, self.mesh.dial(node, addresses.clone())).await;
+            let result = match &dialled {
+                Ok(Ok(_)) => "ok".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer in time".to_owned(),
+            };
+            for address in &addresses {
+                attempts.push(attempt(step, address, &result, begun.elapsed()));
+            }
+            if matches!(dialled, Ok(Ok(_))) {
+                return Ok(attempts);
+            }
+        }
+        let tried: Vec<String> = attempts.iter().map(|one| format!("{} ({})", one.address, one.result)).collect();
+        let why = if tried.is_empty() {
+            "no address of it is known, and the DHT knows none".to_owned()
+        } else {
+            format!("tried {}", tried.join(", "))
+        };
+        Err(Fault::new(Refusal::Unreachable, format!("the node {} cannot be reached: {why}", node.0.short()))
+            .hint("check that it is up; a fresh ticket from its owner brings fresh addresses"))
+    }
+
+    /// Where the DHT says that a node is.
+    async fn locate(&self, node: NodeId) -> Vec<Multiaddr> {
+        let (providers, records) =
+            tokio::join!(self.mesh.find_providers(did_key(&node.0)), self.mesh.get(node_key(&node)));
+        let provided = providers.unwrap_or_default().into_iter().filter(|(found, _)| *found == node);
+        let mut addresses: Vec<Multiaddr> = provided.flat_map(|(_, addresses)| addresses).collect();
+        for bytes in records.unwrap_or_default() {
+            if let Ok(record) = Signed::<NodeRecord>::from_bytes(bytes).verify()
+                && record.node == node
+                && record.signer() == node.0
+            {
+                addresses.extend(record.addresses.iter().filter_map(|text| text.parse().ok()));
+            }
+        }
+        addresses.truncate(limits::ADDRESSES);
+        addresses
+    }
+
+    /// Nodes that say in the DHT that they have something. What they say they are is remembered for dialling.
+    pub(crate) async fn providers(&self, key: Digest) -> Vec<NodeId> {
+        let found = self.mesh.find_providers(key).await.unwrap_or_else(|error| {
+            tracing::debug!(%error, "the DHT was not asked");
+            Vec::new()
+        });
+        tracing::debug!(key = key.short(), found = found.len(), "the DHT was asked");
+        let mut known = self.found();
+        for (node, addresses) in &found {
+            if !addresses.is_empty() && (known.len() < NEARBY || known.contains_key(node)) {
+                known.insert(*node, addresses.iter().take(limits::ADDRESSES).cloned().collect());
+            }
+        }
+        found.into_iter().map(|(node, _)| node).collect()
+    }
+
+    /// A node was seen on the local network.
+    pub(crate) fn saw(&self, node: NodeId, addresses: Vec<Multiaddr>) {
+        self.lan.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        let mut known = self.found();
+        if known.len() < NEARBY || known.contains_key(&node) {
+            known.insert(node, addresses.into_iter().take(limits::ADDRESSES).collect());
+        }
+    }
+
+    /// Nodes that were seen on the local network.
+    pub(crate) fn nearby(&self) -> Vec<NodeId> {
+        self.lan.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn found(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Vec<Multiaddr>>> {
+        self.nearby.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a node is a contact's.
+    pub(crate) fn is_contact(&self, node: &NodeId) -> bool {
+        self.people.knows(node)
+    }
+
+    /// Nodes with an open session.
+    pub(crate) fn connected(&self) -> Vec<NodeId> {
+        let state = self.mesh.state();
+        let state = state.borrow();
+        state.peers.iter().filter(|(_, peer)| peer.hello.is_some()).map(|(node, _)| *node).collect()
+    }
+
+    /// How a node is reached now: `lan`, `direct` or `relayed`.
+    pub(crate) fn path_now(&self, node: NodeId) -> Option<String> {
+        self.mesh.path(node).map(|path| path.kind.as_str().to_owned())
+    }
+
+    /// The same of a node that was just asked something.
+    pub(crate) fn path(&self, node: NodeId) -> String {
+        self.path_now(node).unwrap_or_else(|| "direct".to_owned())
+    }
+
+    /// Publishes to a topic, in the background.
+    pub(crate) fn publish(&self, topic: Topic, body: Bytes) {
+        let mesh = self.mesh.clone();
+        tokio::spawn(async move {
+            if let Err(error) = mesh.publish(topic, body).await {
+                tracing::debug!(%error, ?topic, "nobody heard it");
+            }
+        });
+    }
+
+    /// Addresses for a ticket.
+    pub(crate) fn ticket_addresses(&self) -> Vec<String> {
+        let state = self.mesh.state();
+        let state = state.borrow();
+        let only_loopback = state.listen.iter().all(mesh::is_loopback);
+        let mut told: Vec<String> = state.external.iter().map(ToString::to_string).collect();
+        for address in state.listen.iter().map(ToString::to_string) {
+            // An address behind a relay begins with the relay's, which is not ours to judge.
+            let scope = ip_of(&address).filter(|_| !address.contains("/p2p-circuit")).map(|ip| Scope::of(ip, &[]));
+            let tell = scope.is_none_or(|scope| may_tell(scope, false, Audience::Ticket { only_loopback }));
+            if tell && !told.contains(&address) {
+                told.push(address);
+            }
+        }
+        told.truncate(limits::ADDRESSES);
+        told
+    }
+
+    /// Addresses that everybody may hear.
+    pub(crate) fn public_addresses(&self) -> Vec<String> {
+        let state = self.mesh.state();
+        let state = state.borrow();
+        let public = state.external.iter().filter(|address| !mesh::is_loopback(address));
+        public.map(ToString::to_string).take(limits::ADDRESSES).collect()
+    }
+
+    /// Addresses from the contact's ticket and from what was seen later.
+    fn known(&self, node: NodeId) -> Vec<Multiaddr> {
+        let mut texts: Vec<String> = Vec::new();
+        if let Ok(view) = self.store.view()
+            && let Ok(seen) = store::addresses::of(&view, &node)
+        {
+            texts.extend(seen.into_iter().map(|seen| seen.address));
+        }
+        if let Some(contact) = self.people.node(&node) {
+            let device = contact.nodes.into_iter().find(|device| device.node == node);
+            texts.extend(device.map(|device| device.addresses).unwrap_or_default());
+        }
+        let mut known: Vec<Multiaddr> = self.found().get(&node).cloned().unwrap_or_default();
+        for address in texts.iter().filter_map(|text| text.parse().ok()) {
+            if !known.contains(&address) {
+                known.push(address);
+            }
+        }
+        known.truncate(limits::ADDRESSES);
+        known
+    }
+}
+
+/// The IP address at the beginning of a multiaddr.
+fn ip_of(address: &str) -> Option<IpAddr> {
+    address.split('/').nth(2)?.parse().ok()
+}
+
+fn attempt(step: &str, address: &Multiaddr, result: &str, took: Duration) -> view::Attempt {
+    view::Attempt {
+        step: step.to_owned(),
+        address: address.to_string(),
+        result: result.to_owned(),
+        took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// What the other side refused, in its words; the hint is ours.
+pub(crate) fn fault(refused: mesh::Refused) -> Fault {
+    if refused.message.is_empty() {
+        refused.refusal.into()
+    } else {
+        Fault::new(refused.refusal, agent::plain::line(&refused.message))
+    }
+}

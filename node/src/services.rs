@@ -1,0 +1,13 @@
+//! What a node does for its owner, one file a noun. The faces (command line, local API) call these and nothing else.
+
+pub mod agents;
+pub mod audit;
+pub mod calls;
+pub mod contacts;
+pub mod directory;
+pub mod grants;
+pub mod reach;
+pub mod receipts;
+pub(crate) mod revocations;
+pub mod settings;
+pub mod vaults;

@@ -1,0 +1,233 @@
+//! Every route: the table, the router and the description for programs.
+
+mod agents;
+mod ask;
+mod audit;
+mod config;
+mod contacts;
+mod events;
+mod find;
+mod grants;
+mod node;
+mod receipts;
+mod secrets;
+mod vaults;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRef, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use host::Stop;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::reply::ErrorBody;
+use crate::node::Node;
+
+/// Every route as method and path. A test holds this, the router and [`openapi`] to the same list.
+pub const ROUTES: &[(&str, &str)] = &[
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/openapi.json"),
+    ("GET", "/v1/status"),
+    ("GET", "/v1/whoami"),
+    ("POST", "/v1/down"),
+    ("GET", "/v1/ping/{who}"),
+    ("POST", "/v1/contacts/ticket"),
+    ("GET", "/v1/contacts"),
+    ("POST", "/v1/contacts"),
+    ("GET", "/v1/contacts/{name}"),
+    ("PATCH", "/v1/contacts/{name}"),
+    ("DELETE", "/v1/contacts/{name}"),
+    ("POST", "/v1/agents/serve"),
+    ("GET", "/v1/agents"),
+    ("POST", "/v1/agents"),
+    ("GET", "/v1/agents/{name}"),
+    ("DELETE", "/v1/agents/{name}"),
+    ("POST", "/v1/agents/{name}/pause"),
+    ("POST", "/v1/agents/{name}/resume"),
+    ("GET", "/v1/find"),
+    ("POST", "/v1/ask"),
+    ("GET", "/v1/grants"),
+    ("POST", "/v1/grants"),
+    ("GET", "/v1/grants/{id}"),
+    ("POST", "/v1/grants/{id}/delegate"),
+    ("POST", "/v1/grants/{id}/revoke"),
+    ("GET", "/v1/receipts"),
+    ("GET", "/v1/receipts/{id}"),
+    ("GET", "/v1/receipts/{id}/export"),
+    ("POST", "/v1/receipts/verify"),
+    ("GET", "/v1/audit"),
+    ("GET", "/v1/audit/verify"),
+    ("GET", "/v1/audit/export"),
+    ("POST", "/v1/audit/confirm"),
+    ("GET", "/v1/vaults"),
+    ("GET", "/v1/vaults/{vault}"),
+    ("POST", "/v1/vaults/{vault}"),
+    ("POST", "/v1/vaults/{vault}/unlock"),
+    ("POST", "/v1/vaults/{vault}/lock"),
+    ("POST", "/v1/vaults/{vault}/passwd"),
+    ("POST", "/v1/vaults/{vault}/export"),
+    ("POST", "/v1/vaults/{vault}/import"),
+    ("GET", "/v1/vaults/{vault}/secrets"),
+    ("GET", "/v1/vaults/{vault}/secrets/{name}"),
+    ("PUT", "/v1/vaults/{vault}/secrets/{name}"),
+    ("DELETE", "/v1/vaults/{vault}/secrets/{name}"),
+    ("GET", "/v1/events"),
+    ("GET", "/v1/config"),
+    ("GET", "/v1/config/schema"),
+    ("GET", "/v1/config/{key}"),
+    ("PUT", "/v1/config/{key}"),
+];
+
+/// What the routes work with.
+#[derive(Clone)]
+struct Face {
+    node: Node,
+    /// Address of the TCP port as a link.
+    url: Arc<str>,
+    stop: Stop,
+    openapi: Arc<str>,
+}
+
+impl FromRef<Face> for Node {
+    fn from_ref(face: &Face) -> Self {
+        face.node.clone()
+    }
+}
+
+fn table() -> OpenApiRouter<Face> {
+    let info = InfoBuilder::new().title("kOS local API").version(env!("CARGO_PKG_VERSION"));
+    let info = info.description(Some("One person's node. Every answer that is no success is the error object."));
+    OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info.build()).build())
+        .routes(routes!(node::healthz))
+        .routes(routes!(node::readyz))
+        .routes(routes!(described))
+        .routes(routes!(node::status))
+        .routes(routes!(node::whoami))
+        .routes(routes!(node::down))
+        .routes(routes!(node::ping))
+        .routes(routes!(contacts::ticket))
+        .routes(routes!(contacts::list, contacts::add))
+        .routes(routes!(contacts::show, contacts::rename, contacts::remove))
+        .routes(routes!(agents::serve))
+        .routes(routes!(agents::list, agents::add))
+        .routes(routes!(agents::show, agents::remove))
+        .routes(routes!(agents::pause))
+        .routes(routes!(agents::resume))
+        .routes(routes!(find::find))
+        .routes(routes!(ask::ask))
+        .routes(routes!(grants::list, grants::add))
+        .routes(routes!(grants::show))
+        .routes(routes!(grants::delegate))
+        .routes(routes!(grants::revoke))
+        .routes(routes!(receipts::list))
+        .routes(routes!(receipts::show))
+        .routes(routes!(receipts::export))
+        .routes(routes!(receipts::verify))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::verify))
+        .routes(routes!(audit::export))
+        .routes(routes!(audit::confirm))
+        .routes(routes!(vaults::list))
+        .routes(routes!(vaults::show, vaults::create))
+        .routes(routes!(vaults::unlock))
+        .routes(routes!(vaults::lock))
+        .routes(routes!(vaults::passwd))
+        .routes(routes!(vaults::export))
+        .routes(routes!(vaults::import))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::show, secrets::set, secrets::remove))
+        .routes(routes!(events::events))
+        .routes(routes!(config::list))
+        .routes(routes!(config::schema))
+        .routes(routes!(config::show, config::set))
+}
+
+/// The routes over a node, before any gate.
+pub(super) fn app(node: Node, url: String, stop: Stop) -> Router {
+    let (router, _) = table().split_for_parts();
+    // It holds only texts of ours; a failure would leave the description empty and nothing else.
+    let openapi = openapi().to_json().unwrap_or_default();
+    router.with_state(Face { node, url: url.into(), stop, openapi: openapi.into() })
+}
+
+/// The description of every route, OpenAPI 3.1.
+pub fn openapi() -> OpenApi {
+    let (_, mut api) = table().split_for_parts();
+    let components = api.components.get_or_insert_with(Components::default);
+    let mut schemas = Vec::new();
+    <ErrorBody as utoipa::ToSchema>::schemas(&mut schemas);
+    components.schemas.extend(schemas);
+    components.schemas.insert("ErrorBody".into(), <ErrorBody as utoipa::PartialSchema>::schema());
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
+    let bearer = bearer.description(Some("The text of HOME/api-token; on HOME/kos.sock none is needed"));
+    components.security_schemes.insert("token".into(), RefOr::T(SecurityScheme::Http(bearer.build())));
+    for (path, item) in &mut api.paths.paths {
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let mut refused = Response::new("The error object, with the status of its code");
+            let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
+            refused.content.insert("application/json".into(), RefOr::T(body));
+            operation.responses.responses.insert("default".into(), refused.into());
+            if path != "/healthz" && path != "/readyz" {
+                operation.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+            }
+        }
+    }
+    api
+}
+
+/// This description.
+#[utoipa::path(get, path = "/openapi.json", tag = "node", responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json")))]
+async fn described(State(face): State<Face>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], face.openapi.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn p11_the_table_of_routes_and_the_description_are_the_same() {
+        let api = serde_json::to_value(openapi()).expect("json");
+        let described: BTreeSet<(String, String)> = api["paths"]
+            .as_object()
+            .expect("paths")
+            .iter()
+            .flat_map(|(path, item)| {
+                let methods = item.as_object().expect("item").keys().map(|method| method.to_uppercase());
+                methods.map(|method| (method, path.clone())).collect::<Vec<_>>()
+            })
+            .collect();
+        let table = ROUTES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
+        assert_eq!(described, table);
+        assert_eq!(ROUTES.len(), table.len(), "a route is listed twice");
+    }
+
+    #[test]
+    fn every_route_is_described_with_its_errors_and_all_references_resolve() {
+        let api = serde_json::to_value(openapi()).expect("json");
+        for (method, path) in ROUTES {
+            let operation = &api["paths"][path][method.to_lowercase()];
+            assert!(operation["summary"].is_string(), "{method} {path} says nothing");
+            let refused = &operation["responses"]["default"]["content"]["application/json"]["schema"]["$ref"];
+            assert_eq!(refused, "#/components/schemas/ErrorBody", "{method} {path}");
+            let named = path.split('{').skip(1).filter_map(|part| part.split('}').next()).count();
+            let parameters = operation["parameters"]
+                .as_array()
+                .map_or(0, |parameters| parameters.iter().filter(|parameter| parameter["in"] == "path").count());
+            assert_eq!(parameters, named, "{method} {path}");
+        }
+        let text = api.to_string();
+        for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+            let name = reference.split('"').next().unwrap_or_default();
+            assert!(api["components"]["schemas"][name].is_object(), "{name} is described nowhere");
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What follows from statements: pure decisions, each one function.
+
+pub mod address;
+pub mod permit;

@@ -1,0 +1,12 @@
+//! What KLP promises to somebody who has only `specs/`: the vectors, the decoders, the rules of trust.
+
+// Nobody links a test binary, so nothing in it can be reached from outside.
+#![allow(unreachable_pub)]
+
+extern crate kos_klp as klp;
+
+mod cast;
+mod pages;
+mod properties;
+mod rules;
+mod vectors;

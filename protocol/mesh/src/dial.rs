@@ -1,0 +1,143 @@
+//! Making a connection, and saying what was tried.
+
+use std::collections::HashMap;
+
+use klp::NodeId;
+use libp2p::swarm::DialError as SwarmDialError;
+use libp2p::swarm::behaviour::PeerAddresses;
+use libp2p::{Multiaddr, PeerId, TransportError};
+use tokio::sync::oneshot;
+
+use crate::path::Path;
+use crate::peer::node_of;
+
+/// Callers that wait for one peer; further ones are told to ask again.
+const WAITING: usize = 64;
+/// Peers whose addresses are remembered between being told and being dialled.
+const REMEMBERED: usize = 1024;
+
+/// One address that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Where.
+    pub address: Multiaddr,
+    /// What went wrong there.
+    pub error: String,
+}
+
+/// A connection, and what was tried in vain before it.
+#[derive(Clone, Debug)]
+pub struct Dialled {
+    /// The best path there is now.
+    pub path: Path,
+    /// What failed.
+    pub attempts: Vec<Attempt>,
+}
+
+/// Why no connection was made.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// Nobody has said where the node is.
+    #[error("no address of this node is known")]
+    NoAddress,
+    /// Somebody else answered there; nothing was said to them.
+    #[error("another node answered at {address}")]
+    WrongNode {
+        /// Where.
+        address: Multiaddr,
+        /// Who answered, unless their key is none of ours.
+        found: Option<NodeId>,
+    },
+    /// No address answered.
+    #[error("none of {} addresses answered", attempts.len())]
+    Unreachable {
+        /// What was tried, in order.
+        attempts: Vec<Attempt>,
+    },
+    /// We ourselves are meant, or a limit of ours is reached.
+    #[error("this connection is not allowed: {0}")]
+    Denied(String),
+    /// The mesh has been stopped.
+    #[error("the mesh is stopped")]
+    Stopped,
+}
+
+impl From<SwarmDialError> for DialError {
+    fn from(error: SwarmDialError) -> Self {
+        match error {
+            SwarmDialError::NoAddresses => Self::NoAddress,
+            SwarmDialError::WrongPeerId { obtained, address } => Self::WrongNode { address, found: node_of(&obtained) },
+            SwarmDialError::Transport(errors) => Self::Unreachable { attempts: attempts(&errors) },
+            SwarmDialError::LocalPeerId { .. } => Self::Denied("it is this node itself".to_owned()),
+            SwarmDialError::Denied { cause } => Self::Denied(cause.to_string()),
+            other => Self::Denied(other.to_string()),
+        }
+    }
+}
+
+/// What a failed or a raced dial tells about each address.
+pub(crate) fn attempts(errors: &[(Multiaddr, TransportError<std::io::Error>)]) -> Vec<Attempt> {
+    errors.iter().map(|(address, error)| Attempt { address: address.clone(), error: chain(error) }).collect()
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// Dials under way, and the addresses that others have told us.
+pub(crate) struct Dials {
+    waiting: HashMap<PeerId, Vec<oneshot::Sender<Result<Dialled, DialError>>>>,
+    told: PeerAddresses,
+}
+
+impl Dials {
+    pub(crate) fn new() -> Self {
+        // SAFETY: a constant above zero.
+        let remembered = std::num::NonZeroUsize::new(REMEMBERED).expect("above zero");
+        Self { waiting: HashMap::new(), told: PeerAddresses::new(remembered) }
+    }
+
+    /// Remembers where a peer may be.
+    pub(crate) fn learn(&mut self, peer: PeerId, address: Multiaddr) {
+        self.told.add(peer, address);
+    }
+
+    /// Where a peer may be, as far as we were told.
+    pub(crate) fn addresses(&mut self, peer: &PeerId) -> Vec<Multiaddr> {
+        self.told.get(peer).collect()
+    }
+
+    pub(crate) fn wait(&mut self, peer: PeerId, answer: oneshot::Sender<Result<Dialled, DialError>>) {
+        let waiting = self.waiting.entry(peer).or_default();
+        if waiting.len() < WAITING {
+            waiting.push(answer);
+        } else {
+            let _gone = answer.send(Err(DialError::Denied("too many wait for this node already".to_owned())));
+        }
+    }
+
+    /// The mesh stops.
+    pub(crate) fn stop(&mut self) {
+        for (_, waiting) in self.waiting.drain() {
+            waiting.into_iter().for_each(|answer| drop(answer.send(Err(DialError::Stopped))));
+        }
+    }
+
+    /// Tells everybody who waits for this peer.
+    pub(crate) fn end(&mut self, peer: &PeerId, result: &Result<Dialled, DialError>) {
+        for answer in self.waiting.remove(peer).unwrap_or_default() {
+            let _gone = answer.send(result.clone());
+        }
+    }
+}

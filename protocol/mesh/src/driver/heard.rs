@@ -1,0 +1,243 @@
+//! What the swarm says, and who is concerned.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use libp2p::metrics::Recorder as _;
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, gossipsub, identify, mdns, relay};
+
+use super::{Driver, PENDING};
+use crate::behaviour::BehaviourEvent;
+use crate::dial::{Dialled, attempts};
+use crate::event::{Event, Verdict};
+use crate::path::RelayLimit;
+use crate::peer::{ip_in, is_loopback, is_relayed, node_of};
+use crate::session::{Attached, From, Wire};
+use crate::{lookups, session, topics};
+
+impl Driver {
+    pub(super) fn heard(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        self.metrics.record(&event);
+        match event {
+            SwarmEvent::Behaviour(event) => self.behaved(event),
+            SwarmEvent::NewListenAddr { address, .. } if !is_relayed(&address) => {
+                // A mesh that stays on this machine is reached there by everybody who may reach it, so its protocols may say so.
+                if self.on_loopback {
+                    self.swarm.add_external_address(address.clone());
+                }
+                self.addresses.listen.insert(address);
+                self.publish_addresses();
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.addresses.listen.remove(&address);
+                self.publish_addresses();
+            }
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                if let Err(error) = reason {
+                    tracing::info!(%error, ?addresses, "a listener has ended");
+                }
+                for address in addresses {
+                    self.addresses.listen.remove(&address);
+                }
+                self.listener_closed(listener_id);
+            }
+            SwarmEvent::ExternalAddrConfirmed { address } => {
+                if self.addresses.confirms(&address) {
+                    self.addresses.external.insert(address);
+                    self.publish_addresses();
+                } else if !(self.on_loopback && is_loopback(&address)) {
+                    self.swarm.remove_external_address(&address);
+                }
+            }
+            SwarmEvent::ExternalAddrExpired { address } => {
+                self.addresses.external.remove(&address);
+                self.publish_addresses();
+            }
+            SwarmEvent::ConnectionEstablished { peer_id, concurrent_dial_errors, endpoint, .. }
+                if endpoint.is_dialer() =>
+            {
+                let best = self.swarm.behaviour().session.best(&peer_id).map(|(_, path)| path.clone());
+                if let Some(path) = best {
+                    let attempts = attempts(&concurrent_dial_errors.unwrap_or_default());
+                    self.dials.end(&peer_id, &Ok(Dialled { path, attempts }));
+                }
+            }
+            SwarmEvent::ConnectionClosed { connection_id, .. } => {
+                self.circuits.remove(&connection_id);
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => self.unreachable(peer, error),
+            _ => {}
+        }
+    }
+
+    fn behaved(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Session(event) => self.session(event),
+            BehaviourEvent::Identify(event) => {
+                self.metrics.record(&event);
+                if let identify::Event::Received { connection_id, peer_id, info } = event {
+                    self.identified(connection_id, peer_id, info);
+                }
+            }
+            BehaviourEvent::Ping(event) => {
+                self.metrics.record(&event);
+                if let (Ok(rtt), Some(node)) = (event.result, node_of(&event.peer)) {
+                    self.state.send_if_modified(|state| {
+                        state.peers.get_mut(&node).is_some_and(|peer| peer.rtt.replace(rtt) != Some(rtt))
+                    });
+                }
+            }
+            BehaviourEvent::Kad(event) => {
+                self.metrics.record(&event);
+                // A provider's addresses are believed as if it told them here, on the connection that it has.
+                let addresses = &self.addresses;
+                let behaviour = self.swarm.behaviour_mut();
+                let via = provider(&event)
+                    .and_then(|peer| behaviour.session.best(&peer))
+                    .map(|(_, path)| path.address.clone());
+                let believes = |address: &Multiaddr| via.as_ref().is_some_and(|via| addresses.believes(address, via));
+                self.lookups.on_event(&mut behaviour.kad, event, believes);
+            }
+            BehaviourEvent::Gossip(event) => {
+                self.metrics.record(&event);
+                if let gossipsub::Event::Message { propagation_source, message_id, message } = event {
+                    self.gossiped(propagation_source, message_id, message);
+                }
+            }
+            BehaviourEvent::RelayClient(event) => self.relayed(event),
+            BehaviourEvent::Relay(event) => self.metrics.record(&event),
+            BehaviourEvent::Dcutr(event) => {
+                self.metrics.record(&event);
+                tracing::debug!(peer = %event.remote_peer_id, result = ?event.result, "hole punch");
+            }
+            BehaviourEvent::AutonatClient(event) => {
+                tracing::debug!(address = %event.tested_addr, result = ?event.result, "reachability");
+            }
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.found(found),
+            BehaviourEvent::Mdns(mdns::Event::Expired(_)) | BehaviourEvent::AutonatServer(_) => {}
+            BehaviourEvent::Limits(never) | BehaviourEvent::Memory(never) | BehaviourEvent::Candidates(never) => {
+                match never {}
+            }
+        }
+    }
+
+    fn session(&mut self, event: session::Event) {
+        match event {
+            session::Event::Opened { peer, id, connection, path, stream } => {
+                let link = node_of(&peer).and_then(|node| self.shared.table.find(node, id));
+                if let Some(link) = link {
+                    let attached = Box::new(Attached { wire: Wire::new(stream), connection, path, from: From::Us });
+                    // Two streams wait for it already; this one is too many and ends here, before its Hello.
+                    let _too_many = link.attach(attached);
+                }
+            }
+            session::Event::Failed { peer, id } => {
+                if let Some(link) = node_of(&peer).and_then(|node| self.shared.table.find(node, id)) {
+                    link.fail();
+                }
+            }
+            session::Event::Came { peer, connection, path, stream, permit } => {
+                if let Some(node) = node_of(&peer) {
+                    let (shared, wire) = (self.shared.clone(), Wire::new(stream));
+                    self.tasks.spawn(session::greet(shared, node, connection, path, wire, permit));
+                }
+            }
+            session::Event::Changed { peer } => self.changed(peer),
+        }
+    }
+
+    /// A peer's connections have changed: what is seen of it, and whether its session should move.
+    fn changed(&mut self, peer: PeerId) {
+        let Some(node) = node_of(&peer) else { return };
+        let paths = self.swarm.behaviour().session.paths(&peer);
+        self.state.send_modify(|state| {
+            if paths.is_empty() {
+                state.peers.remove(&node);
+            } else {
+                state.peers.entry(node).or_default().paths = paths;
+            }
+        });
+        self.move_sessions(node);
+    }
+
+    fn identified(&mut self, connection: ConnectionId, peer: PeerId, info: identify::Info) {
+        let Some((path, dialled)) = self.swarm.behaviour().session.connection(&peer, connection) else { return };
+        let speaks = |protocol: &libp2p::StreamProtocol| info.protocols.contains(protocol);
+        if speaks(&lookups::PROTOCOL) {
+            let told = info
+                .listen_addrs
+                .iter()
+                .filter(|told| !is_relayed(told) && self.addresses.believes(told, &path.address));
+            let mut addresses: Vec<Multiaddr> = told.cloned().collect();
+            if dialled && !path.is_relayed() {
+                addresses.insert(0, path.address.clone());
+            }
+            self.lookups.learn(&mut self.swarm.behaviour_mut().kad, peer, addresses);
+            self.bootstrap_at = Instant::now();
+            self.join();
+        } else {
+            self.swarm.behaviour_mut().kad.remove_peer(&peer);
+        }
+        if dialled && !path.is_relayed() {
+            let observed = info.observed_addr;
+            if ip_in(&observed).is_some() && !is_relayed(&observed) && !is_loopback(&observed) {
+                self.swarm.behaviour_mut().candidates.offer(observed);
+            }
+            if info.protocols.contains(&relay::HOP_PROTOCOL_NAME) {
+                self.reserve(peer, Instant::now());
+            }
+        }
+    }
+
+    fn gossiped(&mut self, from: PeerId, id: gossipsub::MessageId, message: gossipsub::Message) {
+        let judged = match topics::came(from, id, message) {
+            Ok(gossip) if self.pending.len() < PENDING / 2 => return self.pending.push_back(Event::Gossip(gossip)),
+            Ok(gossip) => (gossip.message, Verdict::Ignore),
+            Err(message) => (message, Verdict::Reject),
+        };
+        if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+            topics::judge(gossip, &judged.0, judged.1);
+        }
+    }
+
+    fn relayed(&mut self, event: relay::client::Event) {
+        match event {
+            relay::client::Event::ReservationReqAccepted { relay_peer_id, .. } => {
+                self.relays.accepted(relay_peer_id);
+                self.publish_addresses();
+            }
+            relay::client::Event::InboundCircuitEstablished { src_peer_id, limit: Some(limit) } => {
+                let limit = RelayLimit { bytes: limit.data_in_bytes(), time: limit.duration() };
+                self.swarm.behaviour_mut().session.limit(&src_peer_id, limit);
+            }
+            _ => {}
+        }
+    }
+
+    fn found(&mut self, found: Vec<(PeerId, Multiaddr)>) {
+        let mut nodes: BTreeMap<_, Vec<Multiaddr>> = BTreeMap::new();
+        for (peer, address) in found {
+            if let Some(node) = node_of(&peer).filter(|_| !is_loopback(&address)) {
+                self.dials.learn(peer, address.clone());
+                nodes.entry(node).or_default().push(address);
+            }
+        }
+        for (node, addresses) in nodes {
+            if self.pending.len() < PENDING / 2 {
+                self.pending.push_back(Event::Found { node, addresses });
+            }
+        }
+    }
+}
+
+/// Who says in this event that it has something.
+fn provider(event: &libp2p::kad::Event) -> Option<PeerId> {
+    use libp2p::kad::{Event, InboundRequest};
+    match event {
+        Event::InboundRequest { request: InboundRequest::AddProvider { record: Some(record) } } => {
+            Some(record.provider)
+        }
+        _ => None,
+    }
+}

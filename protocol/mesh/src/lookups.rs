@@ -1,0 +1,322 @@
+//! The DHT: who waits for which query, what may be stored here, and whom we believe to be part of it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use klp::{Digest, NodeId, limits};
+use libp2p::core::Endpoint;
+use libp2p::kad::store::{MemoryStore, MemoryStoreConfig, RecordStore as _};
+use libp2p::kad::{
+    self, BucketInserts, GetProvidersOk, GetRecordOk, InboundRequest, Mode, ProviderRecord, QueryId, QueryResult,
+    Quorum, Record, RecordKey, StoreInserts,
+};
+use libp2p::swarm::{ConnectionId, NetworkBehaviour as _};
+use libp2p::{Multiaddr, PeerId, StreamProtocol};
+use tokio::sync::oneshot;
+
+use crate::config::{RecordCheck, Role};
+use crate::peer::node_of;
+
+/// Our own DHT; other networks' peers do not speak it and so never enter our table.
+pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/kos/kad/1");
+/// Queries that may wait at once.
+const QUERIES: usize = 256;
+/// Records of one key that are worth having.
+const RECORDS: usize = 20;
+/// Providers of one key that are worth having.
+const PROVIDERS: usize = 64;
+/// Things that one node says it has: its agents' tags and DIDs.
+const PROVIDED: usize = 1024;
+/// Records and provider keys that one peer may store here at a time, so that nobody fills the store.
+const QUOTA: usize = 512;
+/// Longest query. A lookup over an honest table takes far less.
+const QUERY_TIME: Duration = Duration::from_secs(20);
+
+type Table = kad::Behaviour<MemoryStore>;
+type Reply<T> = oneshot::Sender<Result<T, LookupError>>;
+
+/// Why a lookup came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupError {
+    /// There is nobody to ask.
+    #[error("this node is not connected to the directory")]
+    NoPeers,
+    /// Nobody else has stored it.
+    #[error("no other node has stored the record")]
+    NotStored,
+    /// More than `klp::limits::RECORD` bytes.
+    #[error("a record holds at most {} bytes", limits::RECORD)]
+    TooLarge,
+    /// Too many lookups, or too much to provide, at once.
+    #[error("too many lookups at once")]
+    Busy,
+    /// No answer in time.
+    #[error("the lookup took too long")]
+    Timeout,
+    /// The mesh has been stopped.
+    #[error("the mesh is stopped")]
+    Stopped,
+}
+
+enum Waiting {
+    Put(Reply<()>),
+    Get(Reply<Vec<Vec<u8>>>, Digest, Vec<Vec<u8>>),
+    Provide(Reply<()>),
+    Providers(Reply<Vec<(NodeId, Vec<Multiaddr>)>>, HashMap<PeerId, Vec<Multiaddr>>),
+}
+
+/// What waits on the DHT.
+pub(crate) struct Lookups {
+    check: RecordCheck,
+    waiting: HashMap<QueryId, Waiting>,
+    provided: BTreeSet<Digest>,
+    stored: HashMap<PeerId, usize>,
+    /// Whether provider keys have to be said again because the table was empty when they were said.
+    untold: bool,
+}
+
+/// A DHT with our settings.
+pub(crate) fn table(me: PeerId, role: Role) -> Table {
+    let (max_records, max_providers) = match role {
+        Role::Node => (1024, 20),
+        Role::Relay | Role::Bootstrap => (65_536, 64),
+    };
+    let store = MemoryStoreConfig {
+        max_records,
+        max_value_bytes: limits::RECORD,
+        max_provided_keys: max_records.max(PROVIDED),
+        max_providers_per_key: max_providers,
+    };
+    let mut config = kad::Config::new(PROTOCOL);
+    config
+        .set_query_timeout(QUERY_TIME)
+        .set_record_ttl(Some(limits::RECORD_LIFE))
+        .set_publication_interval(None)
+        .set_provider_record_ttl(Some(limits::RECORD_LIFE))
+        .set_provider_publication_interval(Some(limits::RECORD_LIFE / 2))
+        .set_record_filtering(StoreInserts::FilterBoth)
+        .set_kbucket_inserts(BucketInserts::Manual)
+        .disjoint_query_paths(true);
+    let mut table = Table::with_config(me, MemoryStore::with_config(me, store), config);
+    // Never by itself: a circuit address would make a node behind a router a server.
+    table.set_mode(Some(if role == Role::Node { Mode::Client } else { Mode::Server }));
+    table
+}
+
+fn key_of(digest: &Digest) -> RecordKey {
+    RecordKey::new(&digest.0)
+}
+
+impl Lookups {
+    pub(crate) fn new(check: RecordCheck) -> Self {
+        Self { check, waiting: HashMap::new(), provided: BTreeSet::new(), stored: HashMap::new(), untold: false }
+    }
+
+    fn wait(&mut self, query: QueryId, waiting: Waiting) {
+        self.waiting.insert(query, waiting);
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= QUERIES
+    }
+
+    pub(crate) fn put(&mut self, table: &mut Table, key: Digest, value: Vec<u8>, reply: Reply<()>) {
+        let mut record = Record::new(key_of(&key), value);
+        record.expires = Some(Instant::now() + limits::RECORD_LIFE);
+        let refused = if self.is_full() {
+            LookupError::Busy
+        } else if is_empty(table) {
+            LookupError::NoPeers
+        } else {
+            match table.put_record(record, Quorum::One) {
+                Ok(query) => return self.wait(query, Waiting::Put(reply)),
+                Err(_) => LookupError::Busy,
+            }
+        };
+        let _gone = reply.send(Err(refused));
+    }
+
+    pub(crate) fn get(&mut self, table: &mut Table, key: Digest, reply: Reply<Vec<Vec<u8>>>) {
+        match self.refuse(table) {
+            Some(refused) => drop(reply.send(Err(refused))),
+            None => {
+                let query = table.get_record(key_of(&key));
+                self.wait(query, Waiting::Get(reply, key, Vec::new()));
+            }
+        }
+    }
+
+    pub(crate) fn providers(&mut self, table: &mut Table, key: Digest, reply: Reply<Vec<(NodeId, Vec<Multiaddr>)>>) {
+        match self.refuse(table) {
+            Some(refused) => drop(reply.send(Err(refused))),
+            None => {
+                let query = table.get_providers(key_of(&key));
+                self.wait(query, Waiting::Providers(reply, HashMap::new()));
+            }
+        }
+    }
+
+    fn refuse(&self, table: &mut Table) -> Option<LookupError> {
+        if self.is_full() {
+            return Some(LookupError::Busy);
+        }
+        is_empty(table).then_some(LookupError::NoPeers)
+    }
+
+    pub(crate) fn provide(&mut self, table: &mut Table, key: Digest, reply: Reply<()>) {
+        if self.is_full() || self.provided.len() >= PROVIDED {
+            let _gone = reply.send(Err(LookupError::Busy));
+            return;
+        }
+        self.provided.insert(key);
+        let alone = is_empty(table);
+        self.untold |= alone;
+        match table.start_providing(key_of(&key)) {
+            Ok(query) if !alone => self.wait(query, Waiting::Provide(reply)),
+            Ok(_) => drop(reply.send(Err(LookupError::NoPeers))),
+            Err(_) => drop(reply.send(Err(LookupError::Busy))),
+        }
+    }
+
+    pub(crate) fn stop_providing(&mut self, table: &mut Table, key: Digest) {
+        self.provided.remove(&key);
+        table.stop_providing(&key_of(&key));
+    }
+
+    /// A peer speaks the DHT and has been identified: it enters the table with addresses that we may believe.
+    pub(crate) fn learn(&mut self, table: &mut Table, peer: PeerId, addresses: impl IntoIterator<Item = Multiaddr>) {
+        for address in addresses.into_iter().take(limits::ADDRESSES) {
+            table.add_address(&peer, address);
+        }
+        if std::mem::take(&mut self.untold) && !is_empty(table) {
+            for key in &self.provided {
+                // The key is provided already; this says it once more, and its progress concerns nobody.
+                let _query = table.start_providing(key_of(key));
+            }
+        }
+    }
+
+    /// What came of a query, or of a request of others.
+    pub(crate) fn on_event(&mut self, table: &mut Table, event: kad::Event, believes: impl Fn(&Multiaddr) -> bool) {
+        match event {
+            kad::Event::OutboundQueryProgressed { id, result, step, .. } => {
+                self.progress(table, id, result, step.last);
+            }
+            kad::Event::InboundRequest { request: InboundRequest::PutRecord { source, record: Some(record), .. } } => {
+                self.store(table, source, record);
+            }
+            kad::Event::InboundRequest { request: InboundRequest::AddProvider { record: Some(mut record) } } => {
+                record.addresses.retain(believes);
+                record.addresses.truncate(limits::ADDRESSES);
+                self.store_provider(table, record);
+            }
+            _ => {}
+        }
+    }
+
+    fn store(&mut self, table: &mut Table, source: PeerId, record: Record) {
+        let publisher = record.publisher.as_ref().and_then(node_of);
+        let holds = record.value.len() <= limits::RECORD && (self.check)(record.key.as_ref(), &record.value, publisher);
+        let newer = table.store_mut().get(&record.key).is_none_or(|known| known.value != record.value);
+        if holds && newer && self.admits(source) {
+            let expires = Instant::now() + limits::RECORD_LIFE;
+            let record = Record { expires: Some(record.expires.map_or(expires, |at| at.min(expires))), ..record };
+            let _stored = table.store_mut().put(record);
+        }
+    }
+
+    fn store_provider(&mut self, table: &mut Table, record: ProviderRecord) {
+        if record.key.as_ref().len() == 32 && self.admits(record.provider) {
+            let _stored = table.store_mut().add_provider(record);
+        }
+    }
+
+    fn admits(&mut self, peer: PeerId) -> bool {
+        let stored = self.stored.entry(peer).or_default();
+        *stored += 1;
+        *stored <= QUOTA
+    }
+
+    /// A new hour: everybody may store again.
+    pub(crate) fn refill(&mut self) {
+        self.stored.clear();
+    }
+
+    fn progress(&mut self, table: &mut Table, id: QueryId, result: QueryResult, last: bool) {
+        let failed = match &result {
+            QueryResult::PutRecord(Err(error)) => Some(match error {
+                kad::PutRecordError::QuorumFailed { .. } => LookupError::NotStored,
+                kad::PutRecordError::Timeout { .. } => LookupError::Timeout,
+            }),
+            QueryResult::StartProviding(Err(_)) => Some(LookupError::Timeout),
+            _ => None,
+        };
+        match (self.waiting.get_mut(&id), result) {
+            (Some(Waiting::Get(_, key, found)), QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(one)))) => {
+                let Record { value, publisher, .. } = one.record;
+                let holds = (self.check)(&key.0, &value, publisher.as_ref().and_then(node_of));
+                if holds && found.len() < RECORDS && !found.contains(&value) {
+                    found.push(value);
+                }
+            }
+            (
+                Some(Waiting::Providers(_, found)),
+                QueryResult::GetProviders(Ok(GetProvidersOk::FoundProviders { providers, .. })),
+            ) => {
+                for peer in providers {
+                    let known = addresses_of(table, peer);
+                    if found.len() < PROVIDERS || found.contains_key(&peer) {
+                        let addresses = found.entry(peer).or_default();
+                        addresses.extend(known);
+                        addresses.sort();
+                        addresses.dedup();
+                        addresses.truncate(limits::ADDRESSES);
+                    }
+                }
+            }
+            _ => {}
+        }
+        if last && let Some(waiting) = self.waiting.remove(&id) {
+            waiting.end(failed);
+        }
+    }
+
+    /// The mesh stops.
+    pub(crate) fn end(&mut self) {
+        for (_, waiting) in self.waiting.drain() {
+            waiting.end(Some(LookupError::Stopped));
+        }
+    }
+}
+
+impl Waiting {
+    fn end(self, failed: Option<LookupError>) {
+        let failed = failed.map_or(Ok(()), Err);
+        // Whoever asked may have gone.
+        let _gone = match self {
+            Self::Put(reply) | Self::Provide(reply) => reply.send(failed).is_err(),
+            Self::Get(reply, _, found) => reply.send(failed.map(|()| found)).is_err(),
+            Self::Providers(reply, found) => {
+                let found = found.into_iter().filter_map(|(peer, addresses)| Some((node_of(&peer)?, addresses)));
+                reply.send(failed.map(|()| found.collect())).is_err()
+            }
+        };
+    }
+}
+
+fn is_empty(table: &mut Table) -> bool {
+    table.kbuckets().next().is_none()
+}
+
+/// Peers in the routing table.
+pub(crate) fn size(table: &mut Table) -> usize {
+    table.kbuckets().map(|bucket| bucket.num_entries()).sum()
+}
+
+/// What the table and the running queries know of a peer's addresses. The answer to this question is the only place where kad shows
+/// the addresses that came with a provider.
+fn addresses_of(table: &mut Table, peer: PeerId) -> Vec<Multiaddr> {
+    let id = ConnectionId::new_unchecked(0);
+    table.handle_pending_outbound_connection(id, Some(peer), &[], Endpoint::Dialer).unwrap_or_default()
+}

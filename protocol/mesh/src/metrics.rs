@@ -1,0 +1,66 @@
+//! Figures: what sessions carry, besides what libp2p counts of itself. No label names a peer.
+
+use std::sync::atomic::AtomicU64;
+
+use klp::Refusal;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Way {
+    way: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Code {
+    code: &'static str,
+}
+
+/// The session counters of one mesh.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    /// Sessions with both Hellos said.
+    pub(crate) sessions: Gauge,
+    /// Sessions that went on over another connection.
+    pub(crate) moves: Counter,
+    /// Requests made by us.
+    pub(crate) asked: Counter,
+    /// Requests made by peers.
+    pub(crate) requests: Counter,
+    pub(crate) frames_in: Counter,
+    pub(crate) frames_out: Counter,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    refusals: Family<Code, Counter>,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("kos_session");
+        let (sessions, moves, refusals) = (Gauge::default(), Counter::default(), Family::<Code, Counter>::default());
+        registry.register("open", "Sessions with both Hellos said", sessions.clone());
+        registry.register("moves", "Sessions that went on over another connection", moves.clone());
+        registry.register(
+            "refusals",
+            "Streams and requests that this node refused or closed, by reason",
+            refusals.clone(),
+        );
+        let mut both = |name: &str, help: &str, ways: [&'static str; 2]| {
+            let family = Family::<Way, Counter<u64, AtomicU64>>::default();
+            registry.register(name, help, family.clone());
+            ways.map(|way| family.get_or_create(&Way { way }).clone())
+        };
+        let [asked, requests] = both("requests", "Requests, by who made them", ["ours", "theirs"]);
+        let [frames_in, frames_out] = both("frames", "Frames", ["in", "out"]);
+        let [bytes_in, bytes_out] = both("bytes", "Bytes of session streams", ["in", "out"]);
+        Self { sessions, moves, asked, requests, frames_in, frames_out, bytes_in, bytes_out, refusals }
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        self.refusals.get_or_create(&Code { code: refusal.code() }).inc();
+    }
+}

@@ -1,0 +1,114 @@
+//! A protocol that is told only some of our listen addresses, because it tells others all that it knows (`security.md` 25).
+
+use std::collections::HashSet;
+use std::task::{Context, Poll};
+
+use libp2p::core::Endpoint;
+use libp2p::core::transport::{ListenerId, PortUse};
+use libp2p::swarm::behaviour::{ExpiredListenAddr, NewListenAddr};
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+};
+use libp2p::{Multiaddr, PeerId};
+
+/// A behaviour, and which of our listen addresses it learns.
+pub(crate) struct Scoped<B> {
+    inner: B,
+    admits: fn(&Multiaddr) -> bool,
+    known: HashSet<(ListenerId, Multiaddr)>,
+}
+
+impl<B: NetworkBehaviour> Scoped<B> {
+    pub(crate) fn new(inner: B, admits: fn(&Multiaddr) -> bool) -> Self {
+        Self { inner, admits, known: HashSet::new() }
+    }
+
+    /// Puts another behaviour in its place, which learns what the old one knew.
+    pub(crate) fn replace(&mut self, mut inner: B) {
+        for (listener_id, addr) in &self.known {
+            inner.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id: *listener_id, addr }));
+        }
+        self.inner = inner;
+    }
+}
+
+impl<B> std::ops::Deref for Scoped<B> {
+    type Target = B;
+
+    fn deref(&self) -> &B {
+        &self.inner
+    }
+}
+
+impl<B> std::ops::DerefMut for Scoped<B> {
+    fn deref_mut(&mut self) -> &mut B {
+        &mut self.inner
+    }
+}
+
+impl<B: NetworkBehaviour> NetworkBehaviour for Scoped<B> {
+    type ConnectionHandler = B::ConnectionHandler;
+    type ToSwarm = B::ToSwarm;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        self.inner.handle_pending_inbound_connection(id, local, remote)
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.inner.handle_established_inbound_connection(id, peer, local, remote)
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: Option<PeerId>,
+        addresses: &[Multiaddr],
+        role: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        self.inner.handle_pending_outbound_connection(id, peer, addresses, role)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        port_use: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.inner.handle_established_outbound_connection(id, peer, address, role, port_use)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match &event {
+            FromSwarm::NewListenAddr(NewListenAddr { addr, .. }) if !(self.admits)(addr) => return,
+            FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr }) => {
+                self.known.insert((*listener_id, (*addr).clone()));
+            }
+            FromSwarm::ExpiredListenAddr(ExpiredListenAddr { listener_id, addr }) => {
+                self.known.remove(&(*listener_id, (*addr).clone()));
+            }
+            _ => {}
+        }
+        self.inner.on_swarm_event(event);
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
+        self.inner.on_connection_handler_event(peer, id, event);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        self.inner.poll(cx)
+    }
+}

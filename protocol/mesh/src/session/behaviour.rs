@@ -1,0 +1,223 @@
+//! The session protocol over all connections: which ones a peer has, and which is the best.
+
+use std::collections::{HashMap, VecDeque};
+use std::task::{Context, Poll};
+
+use klp::hello::SessionId;
+use klp::rule::address::Cidr;
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandlerInEvent, ToSwarm,
+};
+use libp2p::{Multiaddr, PeerId, Stream};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::streams::{StreamEvent, Streams};
+use crate::path::{Path, RelayLimit};
+use crate::peer::node_of;
+
+/// Streams that wait for a connection to one peer: sessions with it are few.
+const WANTED: usize = 8;
+
+/// What happened to the streams and connections of a peer.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The stream that was asked for.
+    Opened { peer: PeerId, id: SessionId, connection: ConnectionId, path: Path, stream: Stream },
+    /// It could not be had: no connection, or the peer does not speak the protocol.
+    Failed { peer: PeerId, id: SessionId },
+    /// The peer has opened a stream.
+    Came { peer: PeerId, connection: ConnectionId, path: Path, stream: Stream, permit: Option<OwnedSemaphorePermit> },
+    /// The peer's connections have changed.
+    Changed { peer: PeerId },
+}
+
+/// A peer whose key is no usable Ed25519 key can have no DID.
+#[derive(Debug, thiserror::Error)]
+#[error("the peer's key is not an Ed25519 key")]
+struct WrongKey;
+
+#[derive(Debug)]
+struct Connection {
+    id: ConnectionId,
+    path: Path,
+    /// Whether we made it.
+    dialled: bool,
+    /// Streams asked of its handler: one that is closed before it hears of them would never answer.
+    opening: Vec<SessionId>,
+}
+
+/// The session protocol over all connections.
+#[derive(Debug)]
+pub(crate) struct Behaviour {
+    trusted: Vec<Cidr>,
+    peers: HashMap<PeerId, Vec<Connection>>,
+    wanted: HashMap<PeerId, VecDeque<SessionId>>,
+    queue: VecDeque<ToSwarm<Event, SessionId>>,
+}
+
+impl Behaviour {
+    pub(crate) fn new(trusted: Vec<Cidr>) -> Self {
+        Self { trusted, peers: HashMap::new(), wanted: HashMap::new(), queue: VecDeque::new() }
+    }
+
+    /// Opens a stream on the best connection, or on the next one that comes. Says whether there was one.
+    pub(crate) fn open(&mut self, peer: PeerId, id: SessionId) -> bool {
+        if let Some(best) = self.peers.get_mut(&peer).and_then(|connections| connections.first_mut()) {
+            if best.opening.contains(&id) {
+                return true;
+            }
+            best.opening.push(id);
+            let handler = NotifyHandler::One(best.id);
+            self.queue.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event: id });
+            return true;
+        }
+        let wanted = self.wanted.entry(peer).or_default();
+        if !wanted.contains(&id) {
+            wanted.push_back(id);
+        }
+        if wanted.len() > WANTED
+            && let Some(id) = wanted.pop_front()
+        {
+            self.queue.push_back(ToSwarm::GenerateEvent(Event::Failed { peer, id }));
+        }
+        false
+    }
+
+    /// Nobody can be reached there: what waits for a connection fails.
+    pub(crate) fn give_up(&mut self, peer: PeerId) {
+        for id in self.wanted.remove(&peer).unwrap_or_default() {
+            self.queue.push_back(ToSwarm::GenerateEvent(Event::Failed { peer, id }));
+        }
+    }
+
+    /// A peer's paths, the best one first.
+    pub(crate) fn paths(&self, peer: &PeerId) -> Vec<Path> {
+        self.peers.get(peer).into_iter().flatten().map(|connection| connection.path.clone()).collect()
+    }
+
+    /// The connection on which a stream would be opened.
+    pub(crate) fn best(&self, peer: &PeerId) -> Option<(ConnectionId, &Path)> {
+        self.peers.get(peer)?.first().map(|connection| (connection.id, &connection.path))
+    }
+
+    /// How a connection goes, and whether we made it.
+    pub(crate) fn connection(&self, peer: &PeerId, id: ConnectionId) -> Option<(Path, bool)> {
+        let connection = self.peers.get(peer)?.iter().find(|connection| connection.id == id)?;
+        Some((connection.path.clone(), connection.dialled))
+    }
+
+    /// Connections through a relay, when there is a better one.
+    pub(crate) fn needless(&self, peer: &PeerId) -> Vec<ConnectionId> {
+        let Some(connections) = self.peers.get(peer) else { return Vec::new() };
+        if connections.first().is_none_or(|best| best.path.is_relayed()) {
+            return Vec::new();
+        }
+        connections.iter().filter(|connection| connection.path.is_relayed()).map(|connection| connection.id).collect()
+    }
+
+    /// What the relay said about the circuit to this peer.
+    pub(crate) fn limit(&mut self, peer: &PeerId, limit: RelayLimit) {
+        for connection in self.peers.get_mut(peer).into_iter().flatten() {
+            if connection.path.is_relayed() {
+                connection.path.limit = Some(limit);
+            }
+        }
+        self.queue.push_back(ToSwarm::GenerateEvent(Event::Changed { peer: *peer }));
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Streams;
+    type ToSwarm = Event;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<Streams, ConnectionDenied> {
+        node_of(&peer).map(|_| Streams::new()).ok_or_else(|| ConnectionDenied::new(WrongKey))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<Streams, ConnectionDenied> {
+        node_of(&peer).map(|_| Streams::new()).ok_or_else(|| ConnectionDenied::new(WrongKey))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(ConnectionEstablished {
+                peer_id: peer,
+                connection_id: id,
+                endpoint,
+                ..
+            }) => {
+                let path = Path::of(endpoint, &self.trusted);
+                let connections = self.peers.entry(peer).or_default();
+                connections.push(Connection { id, path, dialled: endpoint.is_dialer(), opening: Vec::new() });
+                // Stable, so that of equals the oldest stays first and a session does not wander.
+                connections.sort_by_key(|connection| (connection.path.is_relayed(), connection.path.kind));
+                for id in self.wanted.remove(&peer).unwrap_or_default() {
+                    self.open(peer, id);
+                }
+                self.queue.push_back(ToSwarm::GenerateEvent(Event::Changed { peer }));
+            }
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id: peer, connection_id, .. }) => {
+                let connections = self.peers.get_mut(&peer).into_iter().flatten();
+                let closed = connections.filter(|connection| connection.id == connection_id);
+                let lost: Vec<_> = closed.flat_map(|connection| std::mem::take(&mut connection.opening)).collect();
+                if let Some(connections) = self.peers.get_mut(&peer) {
+                    connections.retain(|connection| connection.id != connection_id);
+                    if connections.is_empty() {
+                        self.peers.remove(&peer);
+                    }
+                }
+                for id in lost {
+                    self.queue.push_back(ToSwarm::GenerateEvent(Event::Failed { peer, id }));
+                }
+                self.queue.push_back(ToSwarm::GenerateEvent(Event::Changed { peer }));
+            }
+            FromSwarm::AddressChange(change) => {
+                let path = Path::of(change.new, &self.trusted);
+                let connections = self.peers.get_mut(&change.peer_id).into_iter().flatten();
+                for connection in connections.filter(|connection| connection.id == change.connection_id) {
+                    connection.path = path.clone();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: StreamEvent) {
+        let mut connections = self.peers.get_mut(&peer).into_iter().flatten();
+        let path = connections.find(|one| one.id == connection).map(|one| {
+            if let StreamEvent::Opened(id, _) | StreamEvent::Failed(id) = &event {
+                one.opening.retain(|opening| opening != id);
+            }
+            one.path.clone()
+        });
+        let event = match (event, path) {
+            (StreamEvent::Opened(id, stream), Some(path)) => Event::Opened { peer, id, connection, path, stream },
+            (StreamEvent::Came(stream, permit), Some(path)) => Event::Came { peer, connection, path, stream, permit },
+            (StreamEvent::Opened(id, _) | StreamEvent::Failed(id), _) => Event::Failed { peer, id },
+            // The connection is closed already, and the stream with it.
+            (StreamEvent::Came(..), None) => return,
+        };
+        self.queue.push_back(ToSwarm::GenerateEvent(event));
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Event, THandlerInEvent<Self>>> {
+        // The queue is filled by the swarm's own calls, or by the driver's, which polls the swarm afterwards.
+        self.queue.pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+}

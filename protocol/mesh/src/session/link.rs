@@ -1,0 +1,285 @@
+//! One session, shared by those who ask over it, those who answer, and the task that moves its frames.
+//!
+//! The machine stands behind a lock that is held only for a call of it and never across an await. Whoever changes it wakes the task.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use klp::hello::{Memory, SessionId};
+use klp::session::{ChunkError, Delivery, Session};
+use klp::{NodeId, Refusal, limits};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::task::Attached;
+use crate::answer::{Ended, Refused, Reply};
+use crate::event::{Event, PeerHello, Request};
+
+/// A stream that follows another within the time of handing one over; a third one would have to wait, and is not wanted.
+const STREAMS: usize = 2;
+
+/// What the answering side of one request watches.
+#[derive(Debug, Default)]
+pub(crate) struct Job {
+    pub(crate) room: Notify,
+    pub(crate) ended: CancellationToken,
+}
+
+/// What the asking side of one request found.
+pub(crate) enum Took {
+    Chunk(Bytes),
+    End(Result<Bytes, Refused>),
+    Nothing(Arc<Notify>),
+}
+
+/// One of our requests, as far as it has been answered. Its chunks are bounded by the credit that the machine gives.
+#[derive(Debug, Default)]
+struct Call {
+    chunks: VecDeque<Bytes>,
+    end: Option<Result<Bytes, Refused>>,
+    wake: Arc<Notify>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) session: Session,
+    calls: HashMap<u64, Call>,
+    jobs: HashMap<u64, Arc<Job>>,
+    /// Events for our owner, at most 64 requests, 64 tidings and one Opened for each stream.
+    pub(super) inbox: VecDeque<Event>,
+    told: usize,
+    pub(super) hello: Option<Arc<PeerHello>>,
+    /// What the machine said when it ended.
+    pub(super) over: Option<Option<Refusal>>,
+    /// A stream was asked for and could not be had.
+    pub(super) failed: bool,
+    /// Whether the stream goes through a relay.
+    pub(super) relayed: bool,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) peer: NodeId,
+    pub(crate) id: SessionId,
+    /// Whether we dialled the session's first stream.
+    pub(crate) ours: bool,
+    state: Mutex<State>,
+    pub(super) wake: Notify,
+    streams: mpsc::Sender<Box<Attached>>,
+    born: Instant,
+}
+
+impl Link {
+    /// A session without a stream, and where its streams come in.
+    pub(crate) fn new(
+        peer: NodeId,
+        id: SessionId,
+        memory: Memory,
+        ours: bool,
+    ) -> (Arc<Self>, mpsc::Receiver<Box<Attached>>) {
+        let (streams, incoming) = mpsc::channel(STREAMS);
+        let state = State {
+            session: Session::new(id, memory, std::time::Duration::ZERO),
+            calls: HashMap::new(),
+            jobs: HashMap::new(),
+            inbox: VecDeque::new(),
+            told: 0,
+            hello: None,
+            over: None,
+            failed: false,
+            relayed: false,
+        };
+        let link =
+            Self { peer, id, ours, state: Mutex::new(state), wake: Notify::new(), streams, born: Instant::now() };
+        (Arc::new(link), incoming)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // The machine is left whole even by a panic in one of its callers: each call of it is complete or not begun.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine's moment.
+    pub(super) fn now(&self) -> std::time::Duration {
+        self.born.elapsed()
+    }
+
+    /// Hands over a stream; gives it back when one is being handed over already.
+    pub(crate) fn attach(&self, attached: Box<Attached>) -> Result<(), Box<Attached>> {
+        self.streams.try_send(attached).map_err(mpsc::error::TrySendError::into_inner)
+    }
+
+    /// A stream was asked for and could not be had.
+    pub(crate) fn fail(&self) {
+        self.lock().failed = true;
+        self.wake.notify_one();
+    }
+
+    /// Whether its stream goes through a relay.
+    pub(crate) fn is_relayed(&self) -> bool {
+        let state = self.lock();
+        state.relayed && !state.session.is_detached() && !state.session.is_closed()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().session.is_closed()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().session.is_open()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lock().session.is_idle()
+    }
+
+    /// Ends the session.
+    pub(crate) fn close(&self, refusal: Option<Refusal>, message: &str) {
+        self.lock().session.close(refusal, message);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn request(&self, body: Bytes) -> Result<u64, Refusal> {
+        let mut state = self.lock();
+        let id = state.session.request(body)?;
+        state.calls.insert(id, Call::default());
+        drop(state);
+        self.wake.notify_one();
+        Ok(id)
+    }
+
+    /// What has come for one of our requests.
+    pub(crate) fn take(&self, id: u64) -> Took {
+        let mut state = self.lock();
+        let State { session, calls, .. } = &mut *state;
+        let Some(call) = calls.get_mut(&id) else { return Took::End(Err(Refused::new(Refusal::Cancelled, ""))) };
+        if let Some(chunk) = call.chunks.pop_front() {
+            session.taken(id, &chunk);
+            let wake = session.has_frames();
+            drop(state);
+            if wake {
+                self.wake.notify_one();
+            }
+            return Took::Chunk(chunk);
+        }
+        match call.end.take() {
+            Some(end) => {
+                calls.remove(&id);
+                Took::End(end)
+            }
+            None => Took::Nothing(call.wake.clone()),
+        }
+    }
+
+    pub(crate) fn cancel(&self, id: u64) {
+        let mut state = self.lock();
+        if state.calls.remove(&id).is_some() {
+            state.session.cancel(id);
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn tell(&self, body: Bytes) -> Result<(), Refusal> {
+        self.lock().session.tell(body)?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Sends a chunk; gives it back when it must wait for room.
+    pub(crate) fn chunk(&self, id: u64, chunk: Bytes) -> Result<Option<Bytes>, Ended> {
+        let now = self.now();
+        let sent = self.lock().session.chunk(id, chunk, now);
+        match sent {
+            Ok(()) => {
+                self.wake.notify_one();
+                Ok(None)
+            }
+            Err(ChunkError::Full(chunk)) => Ok(Some(chunk)),
+            Err(ChunkError::Ended | ChunkError::TooLarge) => Err(Ended),
+        }
+    }
+
+    pub(crate) fn respond(&self, id: u64, body: Bytes) {
+        let mut state = self.lock();
+        state.jobs.remove(&id);
+        state.session.respond(id, body);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn refuse(&self, id: u64, refusal: Refusal, message: &str) {
+        let mut state = self.lock();
+        state.jobs.remove(&id);
+        state.session.refuse(id, refusal, message.to_owned());
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Acts on everything that the machine has to deliver. Returns the listener's Hello when that has come: it must be checked first.
+    pub(crate) fn deliver(self: &Arc<Self>) -> Option<Bytes> {
+        let mut state = self.lock();
+        let State { session, calls, jobs, inbox, told, hello, over, .. } = &mut *state;
+        while let Some(delivery) = session.next_delivery() {
+            match delivery {
+                Delivery::Hello(body) => return Some(body),
+                Delivery::Request { id, body } => {
+                    let Some(hello) = hello.clone() else { continue };
+                    let job = Arc::new(Job::default());
+                    jobs.insert(id, job.clone());
+                    let reply = Reply::new(self.clone(), id, job);
+                    inbox.push_back(Event::Request(Request { hello, body, reply }));
+                }
+                Delivery::Cancelled { id } => {
+                    if let Some(job) = jobs.remove(&id) {
+                        job.ended.cancel();
+                    }
+                }
+                Delivery::Room { id } => {
+                    if let Some(job) = jobs.get(&id) {
+                        job.room.notify_one();
+                    }
+                }
+                Delivery::Chunk { id, bytes } => {
+                    if let Some(call) = calls.get_mut(&id) {
+                        call.chunks.push_back(bytes);
+                        call.wake.notify_one();
+                    }
+                }
+                Delivery::Response { id, body } => end(calls, id, Ok(body)),
+                Delivery::Refused { id, refusal, message } => end(calls, id, Err(Refused::new(refusal, message))),
+                Delivery::Event(body) => {
+                    let Some(hello) = hello.clone() else { continue };
+                    *told += 1;
+                    if *told > limits::EVENTS {
+                        session.close(Some(Refusal::Busy), "too many events at once");
+                        continue;
+                    }
+                    inbox.push_back(Event::Told { hello, body });
+                }
+                Delivery::Closed { refusal, .. } => *over = Some(refusal),
+            }
+        }
+        None
+    }
+
+    /// The next event for our owner.
+    pub(super) fn next_event(&self) -> Option<Event> {
+        let mut state = self.lock();
+        let event = state.inbox.pop_front();
+        if matches!(event, Some(Event::Told { .. })) {
+            state.told -= 1;
+        }
+        event
+    }
+}
+
+fn end(calls: &mut HashMap<u64, Call>, id: u64, end: Result<Bytes, Refused>) {
+    if let Some(call) = calls.get_mut(&id) {
+        call.end = Some(end);
+        call.wake.notify_one();
+    }
+}

@@ -1,0 +1,366 @@
+//! The loop of one session: frames from the machine to the stream and back, whichever stream that is at the moment.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use std::{future, io};
+
+use bytes::Bytes;
+use klp::frame::Kind;
+use klp::hello::{Extras, Fresh, Greeting, Hello, ReplayWindow, negotiate};
+use klp::message::Outcomes;
+use klp::{NodeId, Refusal, SecretKey, Timestamp};
+use libp2p::swarm::ConnectionId;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::link::Link;
+use super::table::Table;
+use super::wire::{Step, Wire};
+use crate::config::{Introduce, Wall};
+use crate::event::{Event, PeerHello};
+use crate::metrics::Metrics;
+use crate::path::Path;
+use crate::peer::peer_of;
+
+/// How long what is still open may take when the mesh stops.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How long the last frames of a session may take.
+const FINISH: Duration = Duration::from_secs(3);
+/// How long the side that did not dial a session waits before it opens a new stream for it itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The machine wants to know the time at least once a second.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What every session of a mesh needs.
+pub(crate) struct Shared {
+    pub(crate) me: NodeId,
+    pub(crate) key: SecretKey,
+    pub(crate) introduce: Introduce,
+    pub(crate) wall: Wall,
+    pub(crate) window: Mutex<ReplayWindow>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) notes: mpsc::Sender<Note>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) metrics: Metrics,
+}
+
+impl Shared {
+    /// Checks a Hello that has come from `peer`.
+    pub(super) fn check(&self, hello: &[u8], peer: NodeId, ours: Option<&[u8]>) -> Result<Greeting, Refusal> {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let checked = Greeting::check(hello, peer, self.me, ours, (self.wall)(), &mut window);
+        checked.inspect_err(|refusal| self.metrics.refused(*refusal))
+    }
+}
+
+/// What a session tells the driver.
+pub(crate) enum Note {
+    /// It needs a stream; with `dial`, a new connection is worth it.
+    Open { link: Arc<Link>, dial: bool },
+    /// The peer has said Hello.
+    Opened { hello: Arc<PeerHello> },
+    /// It is over.
+    Over { peer: NodeId },
+}
+
+/// A stream for a session.
+pub(crate) struct Attached {
+    pub(crate) wire: Wire,
+    pub(crate) connection: ConnectionId,
+    pub(crate) path: Path,
+    pub(crate) from: From,
+}
+
+/// Who opened it.
+pub(crate) enum From {
+    /// We did.
+    Us,
+    /// The peer did, and this is its Hello.
+    Peer(Box<Greeting>, OwnedSemaphorePermit),
+}
+
+struct Task {
+    link: Arc<Link>,
+    shared: Arc<Shared>,
+    wire: Option<Wire>,
+    path: Option<Path>,
+    /// Our Hello on this stream, and what we offered and wanted in it.
+    ours: Vec<u8>,
+    extras: Extras,
+    greeted: bool,
+    reopen: Option<Instant>,
+    attempts: u32,
+}
+
+/// Moves the frames of one session until it is over.
+pub(crate) async fn run(link: Arc<Link>, mut streams: mpsc::Receiver<Box<Attached>>, shared: Arc<Shared>) {
+    let (wire, path, reopen) = (None, None, None);
+    let (ours, extras) = (Vec::new(), Extras::default());
+    let mut task = Task { link, shared, wire, path, ours, extras, greeted: false, reopen, attempts: 0 };
+    let stop = task.shared.stop.clone();
+    let mut stopping: Option<Instant> = None;
+    let mut tick = tokio::time::interval(TICK);
+    let (link, events) = (task.link.clone(), task.shared.events.clone());
+    loop {
+        task.pump();
+        if link.lock().over.is_some() {
+            break;
+        }
+        if stopping.is_some_and(|since| link.is_idle() || since.elapsed() > DRAIN) {
+            link.close(None, "this node is stopping");
+            continue;
+        }
+        let waiting = !link.lock().inbox.is_empty();
+        tokio::select! {
+            biased;
+            Some(attached) = streams.recv() => task.attach(attached).await,
+            () = stop.cancelled(), if stopping.is_none() => stopping = Some(Instant::now()),
+            _ = tick.tick() => task.tick().await,
+            permit = events.reserve(), if waiting => match (permit, link.next_event()) {
+                (Ok(permit), Some(event)) => permit.send(event),
+                // Nobody listens any more; what is dropped here refuses itself.
+                (_, event) => drop(event),
+            },
+            step = step(&mut task.wire) => task.moved(step).await,
+            () = link.wake.notified() => task.failed(),
+        }
+    }
+    task.end().await;
+}
+
+async fn step(wire: &mut Option<Wire>) -> io::Result<Step> {
+    match wire {
+        Some(wire) => wire.step().await,
+        None => future::pending().await,
+    }
+}
+
+impl Task {
+    /// Delivers what the machine has to say and hands its frames to the stream, as many as fit into one write.
+    fn pump(&mut self) {
+        while let Some(hello) = self.link.deliver() {
+            self.answered(&hello);
+        }
+        let Some(wire) = &mut self.wire else { return };
+        let mut state = self.link.lock();
+        while wire.has_room()
+            && let Some(frame) = state.session.next_frame()
+        {
+            wire.push(&frame);
+            self.shared.metrics.frames_out.inc();
+            if frame.kind == Kind::Request && !frame.again && !frame.more {
+                self.shared.metrics.asked.inc();
+            }
+            if let (Kind::Error | Kind::Bye, Ok((Some(refusal), _))) = (frame.kind, frame.reason()) {
+                self.shared.metrics.refused(refusal);
+            }
+        }
+    }
+
+    async fn moved(&mut self, step: io::Result<Step>) {
+        match step {
+            Ok(Step::Wrote(count)) => {
+                self.shared.metrics.bytes_out.inc_by(count as u64);
+            }
+            Ok(Step::Read(count)) => {
+                self.shared.metrics.bytes_in.inc_by(count as u64);
+                self.read();
+            }
+            Err(error) => self.lost(&error).await,
+        }
+    }
+
+    fn read(&mut self) {
+        while let Some(wire) = &mut self.wire {
+            let frame = match wire.frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return,
+                Err(refusal) => return self.link.close(Some(refusal), "a frame breaks the protocol"),
+            };
+            self.shared.metrics.frames_in.inc();
+            if frame.kind == Kind::Request && !frame.again && !frame.more {
+                self.shared.metrics.requests.inc();
+            }
+            let now = self.link.now();
+            self.link.lock().session.receive(frame, now);
+            while let Some(hello) = self.link.deliver() {
+                self.answered(&hello);
+            }
+            if self.link.is_closed() {
+                return;
+            }
+        }
+    }
+
+    /// Goes on with another stream.
+    async fn attach(&mut self, attached: Box<Attached>) {
+        let Attached { wire, path, from, connection } = *attached;
+        let peer = self.link.peer;
+        let greeting = self.link.lock().session.is_greeting();
+        let keep_ours = greeting && peer_of(self.shared.me) < peer_of(peer);
+        if matches!(from, From::Peer(..)) && keep_ours {
+            // Both sides have opened a stream for this session at once; ours stays.
+            return super::greet::bye(wire, Refusal::State, "the other stream of this session stays").await;
+        }
+        let mut nonce = [0; 16];
+        if getrandom::fill(&mut nonce).is_err() {
+            return self.link.close(Some(Refusal::Internal), "no entropy");
+        }
+        tracing::debug!(%peer, %path, %connection, session = ?self.link.id, "session stream");
+        let memory = self.link.lock().session.memory();
+        let fresh = Fresh { nonce, now: self.wall(), session: self.link.id, memory };
+        self.extras = (self.shared.introduce)(&peer);
+        let now = self.link.now();
+        self.link.lock().relayed = path.is_relayed();
+        self.path = Some(path);
+        self.wire = Some(wire);
+        self.reopen = None;
+        match from {
+            From::Us => {
+                self.ours = Hello::make(&self.shared.key, peer, fresh, self.extras.clone(), None);
+                self.link.lock().session.dial(Bytes::copy_from_slice(&self.ours), now);
+            }
+            From::Peer(theirs, _permit) => {
+                self.ours = Hello::make(&self.shared.key, peer, fresh, self.extras.clone(), Some(&theirs));
+                let granted = negotiate(&self.extras.wants, &theirs.offers);
+                let granting = negotiate(&theirs.wants, &self.extras.offers);
+                let ours = Bytes::copy_from_slice(&self.ours);
+                self.link.lock().session.accept(ours, &theirs.terms(), now);
+                self.opened(&theirs, granted, granting);
+                // The dialler's first request rode with its Hello and has been read with it.
+                self.read();
+            }
+        }
+    }
+
+    /// The listener's Hello has come.
+    fn answered(&mut self, hello: &[u8]) {
+        match self.shared.check(hello, self.link.peer, Some(&self.ours)) {
+            Ok(theirs) if theirs.session == self.link.id => {
+                self.link.lock().session.greeted(&theirs.terms());
+                let granting = negotiate(&theirs.wants, &self.extras.offers);
+                let granted = theirs.outcomes.clone();
+                self.opened(&theirs, granted, granting);
+            }
+            Ok(_) => self.link.close(Some(Refusal::Malformed), "this Hello names another session"),
+            Err(refusal) => self.link.close(Some(refusal), "your Hello is refused"),
+        }
+    }
+
+    fn opened(&mut self, theirs: &Greeting, granted: Vec<Outcomes>, granting: Vec<Outcomes>) {
+        let hello = Arc::new(PeerHello::new(theirs, granted, granting));
+        let first = !std::mem::replace(&mut self.greeted, true);
+        if first {
+            self.shared.metrics.sessions.inc();
+        } else {
+            self.shared.metrics.moves.inc();
+        }
+        self.attempts = 0;
+        let mut state = self.link.lock();
+        state.hello = Some(hello.clone());
+        if let Some(path) = self.path.clone() {
+            state.inbox.retain(|event| !matches!(event, Event::Opened { .. }));
+            state.inbox.push_back(Event::Opened { hello: hello.clone(), path });
+        }
+        drop(state);
+        self.note(Note::Opened { hello });
+    }
+
+    /// The stream is gone.
+    async fn lost(&mut self, error: &io::Error) {
+        tracing::debug!(peer = %self.link.peer, %error, "session stream lost");
+        self.wire = None;
+        let refused_protocol = self.link.lock().session.is_greeting() && error.kind() == io::ErrorKind::Other;
+        if refused_protocol {
+            return self.link.close(Some(Refusal::Unreachable), "the other side does not speak /kos/klp/1");
+        }
+        let now = self.link.now();
+        self.link.lock().session.detach(now);
+        let wait = if self.link.ours { self.backoff() } else { PATIENCE };
+        self.reopen = Some(Instant::now() + wait);
+        if wait.is_zero() {
+            self.tick().await;
+        }
+    }
+
+    /// At once, then after a second, then twice as long each time: the machine itself gives up after 30 seconds.
+    fn backoff(&mut self) -> Duration {
+        self.attempts += 1;
+        match self.attempts {
+            1 => Duration::ZERO,
+            more => Duration::from_secs(1 << more.min(5).saturating_sub(2)),
+        }
+    }
+
+    /// A stream was asked for and may not have been had.
+    fn failed(&mut self) {
+        if !std::mem::take(&mut self.link.lock().failed) || self.wire.is_some() {
+            return;
+        }
+        if self.greeted {
+            self.reopen = Some(Instant::now() + self.backoff());
+        } else {
+            self.link.close(Some(Refusal::Unreachable), "no connection to it could be made");
+        }
+    }
+
+    async fn tick(&mut self) {
+        let now = self.link.now();
+        self.link.lock().session.tick(now);
+        if self.wire.as_ref().is_some_and(Wire::is_stalled) {
+            self.wire = None;
+            self.link.close(Some(Refusal::Stalled), "nothing could be written for 30 seconds");
+        }
+        let idle = self.link.is_idle();
+        if self.reopen.is_some_and(|at| at <= Instant::now()) && self.wire.is_none() {
+            self.reopen = None;
+            if self.link.ours || !idle {
+                self.note(Note::Open { link: self.link.clone(), dial: !idle });
+            }
+        }
+        let stays = || self.shared.table.preferred(self.link.peer).is_none_or(|link| Arc::ptr_eq(&link, &self.link));
+        if self.link.ours && idle && self.greeted && self.wire.is_some() && !stays() {
+            self.link.close(None, "another session of this pair stays");
+        }
+    }
+
+    async fn end(mut self) {
+        let refusal = self.link.lock().over.flatten();
+        let flushed = async {
+            loop {
+                self.pump();
+                let Some(wire) = &mut self.wire else { return };
+                if wire.is_flushed() && !self.link.lock().session.has_frames() {
+                    return;
+                }
+                if wire.step().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _in_time = tokio::time::timeout(FINISH, flushed).await;
+        self.link.deliver();
+        self.shared.table.remove(&self.link);
+        if let Some(wire) = self.wire.take() {
+            wire.finish(FINISH).await;
+        }
+        if self.greeted {
+            self.shared.metrics.sessions.dec();
+            let (peer, session) = (self.link.peer, self.link.id);
+            let _listening = self.shared.events.send(Event::Closed { peer, session, refusal }).await;
+        }
+        let peer = self.link.peer;
+        self.note(Note::Over { peer });
+    }
+
+    fn wall(&self) -> Timestamp {
+        (self.shared.wall)()
+    }
+
+    /// Tells the driver. It reads notes before anything else; one that finds no room is told again by the next tick or stream.
+    fn note(&self, note: Note) {
+        let _told = self.shared.notes.try_send(note);
+    }
+}

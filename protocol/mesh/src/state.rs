@@ -1,0 +1,68 @@
+//! What can be seen of a mesh at any moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use klp::NodeId;
+use libp2p::Multiaddr;
+
+use crate::event::PeerHello;
+use crate::path::Path;
+
+/// How others can reach us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing is known yet.
+    #[default]
+    Unknown,
+    /// All listeners are loopback: only this machine.
+    Loopback,
+    /// Only from the same private networks.
+    Private,
+    /// Through at least one relay.
+    Relayed,
+    /// From everywhere: an address was dialled by a third party, or the user vouches for it.
+    Public,
+}
+
+impl Reach {
+    /// `unknown`, `loopback`, `private`, `relayed` or `public`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Loopback => "loopback",
+            Self::Private => "private",
+            Self::Relayed => "relayed",
+            Self::Public => "public",
+        }
+    }
+}
+
+/// A connected peer.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Its connections, the best one first. Requests ride on the first.
+    pub paths: Vec<Path>,
+    /// The last round trip on any of them.
+    pub rtt: Option<Duration>,
+    /// What it said, while a session is open.
+    pub hello: Option<Arc<PeerHello>>,
+}
+
+/// What can be seen of a mesh at any moment.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Where it listens, each ending in `/p2p/PEER`.
+    pub listen: Vec<Multiaddr>,
+    /// Addresses that a third party has dialled, or the user vouches for, each ending in `/p2p/PEER`.
+    pub external: Vec<Multiaddr>,
+    /// Connected peers.
+    pub peers: BTreeMap<NodeId, Peer>,
+    /// Relays that hold a reservation for us.
+    pub reservations: Vec<NodeId>,
+    /// How others can reach us.
+    pub reach: Reach,
+    /// Peers in the DHT's routing table.
+    pub routing: usize,
+}

@@ -1,0 +1,255 @@
+//! Opening a mesh: transports, behaviours, listeners.
+
+use std::io;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use klp::NodeId;
+use klp::hello::ReplayWindow;
+use libp2p::core::Transport as _;
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::{Boxed, MemoryTransport};
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{
+    Multiaddr, PeerId, Swarm, autonat, connection_limits, dcutr, dns, identify, memory_connection_limits, metrics,
+    noise, ping, quic, relay, swarm, tcp, websocket, yamux,
+};
+use prometheus_client::registry::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::behaviour::Behaviour;
+use crate::config::{Config, RelayLimits, Role};
+use crate::driver::Driver;
+use crate::event::Event;
+use crate::mesh::Mesh;
+use crate::metrics::Metrics;
+use crate::peer::{is_loopback, keypair, peer_of};
+use crate::scoped::Scoped;
+use crate::session::{self, Shared, Table};
+use crate::state::State;
+use crate::{candidates, lookups, topics};
+
+/// Commands that wait for the driver, which reads them before anything else.
+const COMMANDS: usize = 64;
+/// Notes of sessions to the driver; one that finds no room is told again.
+const NOTES: usize = 256;
+/// A connection without streams is closed after this long.
+const IDLE: Duration = Duration::from_secs(60);
+/// Connections that are being made to us, at once.
+const PENDING: u32 = 128;
+
+/// Why a mesh could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// An address of a bootstrap peer or a relay that does not say who is there.
+    #[error("{0} does not end in /p2p/PEER")]
+    NoPeer(Multiaddr),
+    /// An address where nothing can listen.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where.
+        address: Multiaddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The operating system gives no transport.
+    #[error("no transport")]
+    Transport(#[source] io::Error),
+    /// A setting contradicts another one.
+    #[error("{0}")]
+    Setting(String),
+}
+
+/// Opens a mesh. Spawn the future; it ends when the last [`Mesh`] is dropped or [`Mesh::stop`] is called. Figures go into `registry`.
+///
+/// # Errors
+/// [`OpenError`], for an address that is no address here or is in use.
+pub fn open(
+    config: Config,
+    registry: &mut Registry,
+) -> Result<(Mesh, mpsc::Receiver<Event>, impl Future<Output = ()> + Send + use<>), OpenError> {
+    if let Some(address) = config.bootstrap.iter().chain(&config.relays).find(|address| !names_peer(address)) {
+        return Err(OpenError::NoPeer(address.clone()));
+    }
+    let setting = |error: &dyn std::fmt::Display| OpenError::Setting(error.to_string());
+    let keypair = keypair(&config.key).map_err(|error| setting(&error))?;
+    let me = NodeId(config.key.did());
+    let counted = Metrics::new(registry);
+    let registry = registry.sub_registry_with_prefix("libp2p");
+    let (relayed, relay_client) = relay::client::new(peer_of(me));
+    let transport = transport(&keypair, relayed, registry).map_err(OpenError::Transport)?;
+    let behaviour = behaviour(&config, &keypair, relay_client).map_err(|error| setting(&error))?;
+    let settings = swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(IDLE)
+        .with_substream_upgrade_protocol_override(Version::V1Lazy)
+        .with_smart_dial();
+    let mut swarm = Swarm::new(transport, behaviour, peer_of(me), settings);
+    for address in &config.listen {
+        swarm.listen_on(address.clone()).map_err(|error| {
+            let source = match error {
+                libp2p::TransportError::Other(source) => source,
+                other => io::Error::new(io::ErrorKind::Unsupported, other.to_string()),
+            };
+            OpenError::Listen { address: address.clone(), source }
+        })?;
+    }
+    for address in &config.external {
+        swarm.add_external_address(address.clone());
+    }
+    let (commands, received) = mpsc::channel(COMMANDS);
+    let (events, incoming) = mpsc::channel(config.limits.events.max(1));
+    let (notes, noted) = mpsc::channel(NOTES);
+    let (state, watched) = watch::channel(State::default());
+    let table = Arc::new(Table::new(me));
+    let stop = CancellationToken::new();
+    let mesh = Mesh::new(me, commands, table.clone(), watched, stop.clone());
+    let shared = Arc::new(Shared {
+        me,
+        key: config.key.clone(),
+        introduce: config.introduce.clone(),
+        wall: config.wall.clone(),
+        window: Mutex::new(ReplayWindow::new()),
+        table,
+        events,
+        notes,
+        stop,
+        metrics: counted,
+    });
+    let driver = Driver::new(swarm, shared, received, noted, state, &config, metrics::Metrics::new(registry));
+    Ok((mesh, incoming, driver.run()))
+}
+
+fn names_peer(address: &Multiaddr) -> bool {
+    matches!(address.iter().last(), Some(Protocol::P2p(_)))
+}
+
+/// Whether this mesh stays on this machine.
+pub(crate) fn only_loopback(config: &Config) -> bool {
+    config.listen.iter().chain(&config.external).all(is_loopback)
+}
+
+fn transport(
+    keypair: &Keypair,
+    relayed: relay::client::Transport,
+    registry: &mut Registry,
+) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
+    let noise = || noise::Config::new(keypair).map_err(io::Error::other);
+    let muxer = yamux::Config::default;
+    // A machine without a resolver configuration still reaches addresses.
+    let has_resolver = dns::tokio::Transport::system(MemoryTransport::default()).is_ok();
+    let tcp = || tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
+    let boxed = |peer, muxer| (peer, StreamMuxerBox::new(muxer));
+
+    let direct = tcp()
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise()?)
+        .multiplex(muxer())
+        .map(move |(peer, muxer), _| boxed(peer, muxer))
+        .or_transport(
+            quic::tokio::Transport::new(quic::Config::new(keypair))
+                .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))),
+        )
+        .map(|either, _| either.into_inner())
+        .boxed();
+    let resolved = resolve(direct, has_resolver)?;
+    let socket = websocket::Config::new(resolve(tcp(), has_resolver)?)
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise()?)
+        .multiplex(muxer())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let memory = MemoryTransport::default()
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise()?)
+        .multiplex(muxer())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let relayed = relayed
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise()?)
+        .multiplex(muxer())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let all = relayed
+        .or_transport(socket)
+        .map(|either, _| either.into_inner())
+        .or_transport(memory)
+        .map(|either, _| either.into_inner())
+        .or_transport(resolved)
+        .map(|either, _| either.into_inner());
+    Ok(metrics::BandwidthTransport::new(all, registry)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+        .boxed())
+}
+
+fn resolve<T>(inner: T, has_resolver: bool) -> io::Result<dns::tokio::Transport<T>> {
+    if has_resolver {
+        dns::tokio::Transport::system(inner)
+    } else {
+        let config = dns::ResolverConfig::from_parts(None, Vec::new(), Vec::new());
+        Ok(dns::tokio::Transport::custom(inner, config, dns::ResolverOpts::default()))
+    }
+}
+
+fn behaviour(config: &Config, keypair: &Keypair, relay_client: relay::client::Behaviour) -> Result<Behaviour, String> {
+    let me = keypair.public().to_peer_id();
+    let on_loopback = only_loopback(config);
+    let is_node = config.role == Role::Node;
+    let limits = connection_limits::ConnectionLimits::default()
+        .with_max_pending_incoming(Some(PENDING))
+        .with_max_established_incoming(Some(config.limits.incoming))
+        .with_max_established_per_peer(Some(config.limits.per_peer.max(4)));
+    // A listen address is told to whoever identifies us; that is right only while everybody is on this machine.
+    let identify = identify::Config::new("/kos/id/1".to_owned(), keypair.public())
+        .with_agent_version(concat!("kos/", env!("CARGO_PKG_VERSION")).to_owned())
+        .with_hide_listen_addrs(!on_loopback)
+        .with_push_listen_addr_updates(true)
+        .with_cache_size(0);
+    let kad_admits = if on_loopback { is_loopback } else { |_: &Multiaddr| false };
+    let relay = (config.role == Role::Relay).then(|| relay_server(me, &config.limits.relay));
+    Ok(Behaviour {
+        limits: connection_limits::Behaviour::new(limits),
+        memory: memory_connection_limits::Behaviour::with_max_bytes(config.limits.memory),
+        session: session::Behaviour::new(config.trust_cidr.clone()),
+        identify: identify::Behaviour::new(identify),
+        ping: ping::Behaviour::default(),
+        kad: Scoped::new(lookups::table(me, config.role), kad_admits),
+        gossip: Toggle::from(if is_node { Some(topics::gossipsub(keypair.clone())?) } else { None }),
+        relay_client,
+        relay: Toggle::from(relay),
+        dcutr: Toggle::from((is_node && !on_loopback).then(|| dcutr::Behaviour::new(me))),
+        candidates: candidates::Behaviour::default(),
+        autonat_client: Toggle::from((is_node && !on_loopback).then(autonat::v2::client::Behaviour::default)),
+        autonat_server: Toggle::from((!is_node && !on_loopback).then(autonat::v2::server::Behaviour::default)),
+        mdns: Scoped::new(Toggle::from(None), |address| !is_loopback(address)),
+    })
+}
+
+fn relay_server(me: PeerId, limits: &RelayLimits) -> relay::Behaviour {
+    let mut config = relay::Config {
+        max_reservations: limits.reservations,
+        max_reservations_per_peer: 2,
+        reservation_duration: limits.reservation_time,
+        max_circuits: limits.circuits,
+        max_circuits_per_peer: limits.circuits_per_peer,
+        max_circuit_duration: limits.circuit_time,
+        max_circuit_bytes: limits.circuit_bytes,
+        reservation_rate_limiters: Vec::new(),
+        circuit_src_rate_limiters: Vec::new(),
+    };
+    if limits.rates {
+        // Many users share one address behind their provider's router.
+        let (often, rarely) = (NonZeroU32::MIN.saturating_add(299), NonZeroU32::MIN.saturating_add(59));
+        config = config
+            .reservation_rate_per_peer(rarely, Duration::from_secs(60))
+            .reservation_rate_per_ip(often, Duration::from_secs(1))
+            .circuit_src_per_peer(rarely, Duration::from_secs(10))
+            .circuit_src_per_ip(often, Duration::from_secs(1));
+    }
+    let mut relay = relay::Behaviour::new(me, config);
+    relay.set_status(Some(relay::Status::Enable));
+    relay
+}

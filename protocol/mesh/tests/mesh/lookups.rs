@@ -1,0 +1,78 @@
+//! The DHT through a bootstrap peer.
+
+use std::sync::Arc;
+
+use klp::Digest;
+use mesh::{LookupError, Role};
+
+use crate::support::{Node, start, within};
+
+fn good(key: &[u8], value: &[u8]) -> bool {
+    Digest::of(&[value]).0 == key
+}
+
+async fn joined(seed: u8, role: Role, bootstrap: &[mesh::Multiaddr]) -> Node {
+    let bootstrap = bootstrap.to_vec();
+    let expects = !bootstrap.is_empty();
+    let node = start(seed, role, |config| {
+        config.bootstrap = bootstrap;
+        config.check_record = Arc::new(|key, value, _| good(key, value));
+    })
+    .await;
+    if expects {
+        node.until(|state| state.routing > 0).await;
+    }
+    node
+}
+
+#[tokio::test]
+async fn d3_who_provides_something_is_found_through_a_bootstrap_peer() {
+    let hub = joined(1, Role::Bootstrap, &[]).await;
+    let alice = joined(2, Role::Node, &hub.addresses()).await;
+    let bob = joined(3, Role::Node, &hub.addresses()).await;
+    let key = Digest::of(&[b"librarian"]);
+    within(bob.mesh.provide(key)).await.expect("provides");
+    let found = within(alice.mesh.find_providers(key)).await.expect("looks");
+    let (node, addresses) = found.first().cloned().expect("found");
+    assert_eq!((found.len(), node), (1, bob.id()));
+    assert!(!addresses.is_empty(), "where it is comes with it");
+    // What was found is enough to ask.
+    within(alice.mesh.dial(node, addresses)).await.expect("connects");
+    let _echo = bob.echo();
+    assert_eq!(alice.ask(node, "hello").await.expect("answered"), "hello");
+    let nobody = within(alice.mesh.find_providers(Digest::of(&[b"other"]))).await.expect("looks");
+    assert_eq!(nobody, []);
+}
+
+#[tokio::test]
+async fn what_was_provided_before_there_were_peers_is_said_when_there_are() {
+    let hub = joined(1, Role::Bootstrap, &[]).await;
+    let alone = start(2, Role::Node, |_| {}).await;
+    let key = Digest::of(&[b"early"]);
+    assert_eq!(within(alone.mesh.provide(key)).await, Err(LookupError::NoPeers));
+    alone.dial(&hub).await;
+    let alice = joined(3, Role::Node, &hub.addresses()).await;
+    within(async {
+        while alice.mesh.find_providers(key).await.expect("looks").is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn d2_only_records_that_hold_are_stored_and_believed() {
+    let hub = joined(1, Role::Bootstrap, &[]).await;
+    let alice = joined(2, Role::Node, &hub.addresses()).await;
+    let bob = joined(3, Role::Node, &hub.addresses()).await;
+    let value = b"a signed record".to_vec();
+    let key = Digest::of(&[&value]);
+    within(alice.mesh.put(key, value.clone())).await.expect("stored");
+    assert_eq!(within(bob.mesh.get(key)).await.expect("looks"), [value]);
+    // Anybody may send anything; what does not hold is not kept.
+    let wrong = Digest::of(&[b"somebody else's key"]);
+    let _sent = within(alice.mesh.put(wrong, b"forged".to_vec())).await;
+    assert_eq!(within(bob.mesh.get(wrong)).await.expect("looks"), Vec::<Vec<u8>>::new());
+    let large = within(alice.mesh.put(key, vec![0; klp::limits::RECORD + 1])).await;
+    assert_eq!(large, Err(LookupError::TooLarge));
+}

@@ -1,0 +1,11 @@
+//! Real nodes in one process, over loopback and in memory.
+
+// Everywhere else the package is called by its floor.
+extern crate kos_mesh as mesh;
+
+mod gossip;
+mod lookups;
+mod relayed;
+mod sessions;
+mod streams;
+mod support;

@@ -1,0 +1,19 @@
+//! What the stories share: real programs in homes of their own, and waiting for conditions.
+#![cfg(feature = "stories")]
+#![allow(clippy::unwrap_used, reason = "a story may end at what it did not expect")]
+
+mod api;
+mod bare;
+mod http;
+mod hub;
+pub mod person;
+mod program;
+mod wait;
+
+pub use api::{Api, Event, Events, Reply, Request};
+pub use bare::Bare;
+pub use http::get;
+pub use hub::Hub;
+pub use person::Person;
+pub use program::{Exit, Program, path};
+pub use wait::{PATIENCE, eventually, until};
