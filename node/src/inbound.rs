@@ -78,17 +78,21 @@ impl Inbound {
         R: Cbor + Send,
         F: Future<Output = Result<R, Refusal>> + Send + 'static,
     {
+        let (principals, name) = (self.principals.clone(), kind.to_owned());
         self.register(kind, access, move |asked| {
-            let answer = answer.clone();
+            let (answer, principals, name) = (answer.clone(), principals.clone(), name.clone());
             async move {
                 let Asked { hello, principal, body, reply } = asked;
                 let answered = match B::from_value(body) {
-                    Ok(body) => answer(Caller { hello, principal }, body).await,
+                    Ok(body) => answer(Caller { hello, principal: principal.clone() }, body).await,
                     Err(_) => Err(Refusal::Malformed),
                 };
                 match answered {
                     Ok(body) => reply.finish(Bytes::from(body.to_bytes())),
-                    Err(refusal) => reply.refuse(refusal, refusal.message()),
+                    Err(refusal) => {
+                        principals.refused(principal.as_ref(), &name, refusal).await;
+                        reply.refuse(refusal, refusal.message());
+                    }
                 }
             }
         });
@@ -133,6 +137,7 @@ impl Inbound {
             Access::Contact => principal.as_ref().is_some_and(|principal| principal.contact),
         };
         if !admitted {
+            self.principals.refused(principal.as_ref(), &request.kind, Refusal::Denied).await;
             return reply.refuse(Refusal::Denied, Refusal::Denied.message());
         }
         answer(Asked { hello, principal, body: request.body, reply }).await;

@@ -3,20 +3,21 @@
 //! A contact's Hello carries its certificate; a stranger introduces itself before it asks for anything. The certificate's
 //! signatures are checked once a session; its time and its revocation are looked at for every request.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use klp::hello::SessionId;
 use klp::statement::certificate::{Credential, Introduction, Right};
 use klp::{NodeId, OwnerId, Refusal};
 use mesh::PeerHello;
 use store::Store;
+use store::audit::{Entry, Who};
 
 use crate::clock::Clock;
 use crate::people::People;
 
-/// Sessions whose owners are remembered: more than a node has connections.
-const SESSIONS: usize = 1024;
+/// Peers whose owners are remembered: more than a node has connections.
+const PEERS: usize = 1024;
 
 /// Somebody whose certificate holds at this moment.
 #[derive(Clone, Debug)]
@@ -29,16 +30,20 @@ pub struct Principal {
     pub contact: bool,
 }
 
-/// By peer and session.
-type Known = BTreeMap<(NodeId, SessionId), (Credential, Introduction)>;
+/// A peer that has said whose node it is, and its sessions: there are two for a moment when both sides dial at once.
+struct Known {
+    credential: Credential,
+    introduction: Introduction,
+    sessions: BTreeSet<SessionId>,
+}
 
-/// Who is behind which session.
+/// Who is behind which peer.
 #[derive(Clone)]
 pub struct Principals {
     store: Store,
     clock: Clock,
     people: People,
-    known: Arc<Mutex<Known>>,
+    known: Arc<Mutex<BTreeMap<NodeId, Known>>>,
 }
 
 impl Principals {
@@ -61,40 +66,64 @@ impl Principals {
         if self.people.node(&hello.node).is_some_and(|contact| contact.owner != credential.owner()) {
             return Err(Refusal::Signature);
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (hello.node, hello.session);
-        if known.len() >= SESSIONS && !known.contains_key(&key) {
+        let mut known = self.lock();
+        if known.len() >= PEERS && !known.contains_key(&hello.node) {
             return Err(Refusal::Busy);
         }
-        known.insert(key, (credential, introduction.clone()));
+        let mut sessions = known.remove(&hello.node).map(|known| known.sessions).unwrap_or_default();
+        sessions.insert(hello.session);
+        known.insert(hello.node, Known { credential, introduction: introduction.clone(), sessions });
         Ok(())
+    }
+
+    /// A session is open. What the peer has said in another one that is open still holds: the channel shows the same node.
+    pub(crate) fn opened(&self, hello: &PeerHello) {
+        if let Some(known) = self.lock().get_mut(&hello.node) {
+            known.sessions.insert(hello.session);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who is behind this session now; nobody, when its certificate has ended or was revoked.
     pub fn of(&self, hello: &PeerHello) -> Option<Principal> {
-        let key = (hello.node, hello.session);
-        let found = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        let (credential, introduction) = match found {
+        let found = || self.lock().get(&hello.node).map(|known| (known.credential.clone(), known.introduction.clone()));
+        let (credential, introduction) = match found() {
             Some(found) => found,
             None => {
                 self.introduce(hello, hello.introduction.as_ref()?).ok()?;
-                self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()?
+                found()?
             }
         };
-        let view = self.store.view().ok()?;
-        // What cannot be read counts as revoked: closed by default.
-        let target = store::revocations::Target::Statement(credential.certificate().id());
-        let found = store::revocations::get(&view, &target, &credential.owner());
-        let revoked = found.map_or(true, |found| found.is_some());
-        if revoked || !credential.holds_at(self.clock.now()) {
+        if !store::revocations::stands(&self.store.view().ok()?, &credential) || !credential.holds_at(self.clock.now())
+        {
             return None;
         }
         let owner = credential.owner();
         Some(Principal { owner, introduction, contact: self.people.owner(&owner).is_some() })
     }
 
+    /// Writes down that somebody was refused; strangers share one bucket of entries. A refusal costs nothing but this.
+    pub(crate) async fn refused(&self, principal: Option<&Principal>, kind: &str, refusal: Refusal) {
+        let known = principal.filter(|principal| principal.contact).map(|principal| principal.owner.0);
+        let who = known.map_or(Who::Stranger, Who::Known);
+        let actor = principal.map(|principal| principal.owner.0);
+        let entry = Entry::new("permit", "denied", self.clock.now()).by(actor).on(kind).with("code", refusal);
+        if let Err(error) = self.store.write(move |tx| tx.audit_denial(who, entry)).await {
+            tracing::warn!(%error, "a denial was not written down");
+        }
+    }
+
     /// The session is over.
     pub fn forget(&self, node: NodeId, session: SessionId) {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&(node, session));
+        let mut known = self.lock();
+        if let Some(peer) = known.get_mut(&node) {
+            peer.sessions.remove(&session);
+            if peer.sessions.is_empty() {
+                known.remove(&node);
+            }
+        }
     }
 }

@@ -4,6 +4,8 @@
 mod command_line;
 mod finding;
 mod local_api;
+mod peers;
+mod revoked;
 mod servers;
 mod shown;
 mod thin_line;

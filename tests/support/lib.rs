@@ -3,17 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a story may end at what it did not expect")]
 
 mod api;
-mod bare;
 mod http;
 mod hub;
 pub mod person;
 mod program;
+pub mod puppet;
+mod speaker;
 mod wait;
 
 pub use api::{Api, Event, Events, Reply, Request};
-pub use bare::Bare;
 pub use http::get;
 pub use hub::Hub;
 pub use person::Person;
 pub use program::{Exit, Program, path};
+pub use puppet::Puppet;
+pub use speaker::Speaker;
 pub use wait::{PATIENCE, eventually, until};

@@ -3,7 +3,7 @@
 //! # Layout
 //! `manifest` and `registry` say which agents there are. `agent` thinks: steps in, effects out, pure. `runtime` does what it wants and
 //! streams the answer. `librarian` and `guide` are the engines: an `index` over a folder (on disk, `sealed`) or over texts in memory,
-//! filled by `extract` and cut into `passage`s.
+//! filled by `extract` and cut into `passage`s. A `script` speaks for an agent from elsewhere in this process.
 
 pub mod agent;
 pub mod answer;
@@ -17,6 +17,7 @@ pub mod passage;
 pub mod plain;
 pub mod registry;
 pub mod runtime;
+pub mod script;
 pub mod sealed;
 
 pub use effect::{Failure, Input, Output, Usage};
@@ -25,3 +26,4 @@ pub use librarian::Librarian;
 pub use manifest::{Kind, Manifest, Visibility};
 pub use registry::{Registration, Registry, State};
 pub use runtime::{Answer, Mind, Runtime};
+pub use script::Script;

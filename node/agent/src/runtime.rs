@@ -14,6 +14,7 @@ use crate::effect::{Failure, Input};
 use crate::guide::Guide;
 use crate::index::Index;
 use crate::librarian::Librarian;
+use crate::script::Script;
 
 pub use answer::Answer;
 
@@ -53,13 +54,16 @@ pub enum Mind {
     Librarian(Librarian),
     /// Over documents in memory.
     Guide(Guide),
+    /// Elsewhere in this process.
+    Script(Script),
 }
 
 impl Mind {
-    fn index(&self) -> &Index {
+    fn index(&self) -> Option<&Index> {
         match self {
-            Self::Librarian(librarian) => librarian.index(),
-            Self::Guide(guide) => guide.index(),
+            Self::Librarian(librarian) => Some(librarian.index()),
+            Self::Guide(guide) => Some(guide.index()),
+            Self::Script(_) => None,
         }
     }
 }

@@ -53,6 +53,7 @@ impl Node {
             match event {
                 Event::Request(request) => self.inbound.receive(request),
                 Event::Opened { hello, path } => {
+                    principals.opened(&hello);
                     self.bus.say(
                         "peer.opened",
                         json!({ "node": hello.node.to_string(), "path": path.kind.as_str(), "over": path.transport.as_str() }),
@@ -160,18 +161,23 @@ impl Node {
     /// The small clocks: idle vaults lock, checkpoints are made, old keys are replaced, health is looked at.
     pub(super) async fn tick(self, components: super::start::Components, has_bootstrap: bool) {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
+        let mut unlocked = self.bus.listen("vault.unlocked", None);
         let mut count: u64 = 0;
         loop {
-            tokio::select! {
+            let sign = tokio::select! {
                 () = self.stop.requested() => return,
-                _ = ticks.tick() => {}
+                _ = unlocked.next() => true,
+                _ = ticks.tick() => count.is_multiple_of(6),
+            };
+            if sign && let Err(fault) = self.grants.sign_pending().await {
+                tracing::warn!(%fault, "revocations wait for their signature");
             }
             self.vaults.tick().await;
+            if let Err(fault) = self.grants.pay().await {
+                tracing::warn!(%fault, "revocations wait for their delivery");
+            }
             if count.is_multiple_of(6) {
                 components.store_is(self.store.tick(self.clock.now()).await, &self.store.condition());
-                if let Err(fault) = self.grants.sign_pending().await {
-                    tracing::warn!(%fault, "revocations wait for their signature");
-                }
             }
             if count.is_multiple_of(720)
                 && let Err(fault) = self.agents.rotate_exchange()

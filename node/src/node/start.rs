@@ -331,6 +331,7 @@ fn assemble(
         grants: grants.clone(),
         receipts: receipts.clone(),
         revocations,
+        principals: principals.clone(),
     });
     Node {
         contacts,

@@ -30,6 +30,7 @@ use crate::inbound::{Access, Asked, Inbound};
 use crate::me::Me;
 use crate::outbound::Outbound;
 use crate::people::People;
+use crate::principal::Principals;
 use crate::view;
 
 pub(in crate::services) use permit::Known;
@@ -75,6 +76,7 @@ pub struct Calls {
     grants: Grants,
     receipts: Receipts,
     revocations: Revocations,
+    principals: Principals,
     number: Arc<AtomicU64>,
 }
 
@@ -91,11 +93,25 @@ pub(crate) struct Needs {
     pub(crate) grants: Grants,
     pub(crate) receipts: Receipts,
     pub(crate) revocations: Revocations,
+    pub(crate) principals: Principals,
 }
 
 impl Calls {
     pub(crate) fn new(needs: Needs) -> Self {
-        let Needs { store, clock, bus, me, people, outbound, agents, directory, grants, receipts, revocations } = needs;
+        let Needs {
+            store,
+            clock,
+            bus,
+            me,
+            people,
+            outbound,
+            agents,
+            directory,
+            grants,
+            receipts,
+            revocations,
+            principals,
+        } = needs;
         Self {
             store,
             clock,
@@ -108,6 +124,7 @@ impl Calls {
             grants,
             receipts,
             revocations,
+            principals,
             number: Arc::default(),
         }
     }
@@ -132,7 +149,10 @@ impl Calls {
         };
         let job = match self.admit(&principal, hello.node.0, call).await {
             Ok(job) => job,
-            Err(refusal) => return reply.refuse(refusal, refusal.message()),
+            Err(refusal) => {
+                self.principals.refused(Some(&principal), kind::CALL, refusal).await;
+                return reply.refuse(refusal, refusal.message());
+            }
         };
         let cancel = CancellationToken::new();
         let (sender, mut chunks) = mpsc::channel::<Bytes>(CHUNKS);

@@ -85,6 +85,10 @@ impl Contacts {
         if ticket.owner == self.me.owner() {
             return Err(Fault::new(Refusal::Invalid, "this is your own ticket").hint("give it to somebody else"));
         }
+        if !store::revocations::stands(&self.store.view()?, &credential) {
+            return Err(Fault::new(Refusal::Revoked, "the owner of this node has revoked its certificate")
+                .hint("nothing was added; ask them for a ticket of another device"));
+        }
         let contact = Contact {
             name,
             owner: ticket.owner,

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use klp::message::{Cards, Query, kind};
 use klp::statement::card::{Card, CardEntry, did_key, tag_key};
+use klp::statement::certificate::Credential;
 use klp::{Cbor as _, Did, NodeId, Refusal, Verified, limits};
 use store::Store;
 use store::records::{self, Kind, Record};
@@ -215,8 +216,9 @@ impl Directory {
         let now = self.clock.now();
         let mut verified = Vec::new();
         for entry in cards.cards {
-            if let Ok((card, _)) = entry.verify(now)
+            if let Ok((card, agent)) = entry.verify(now)
                 && card.node == node
+                && self.stands(&agent)
             {
                 self.remember(&entry, &card).await?;
                 verified.push(card);
@@ -248,11 +250,19 @@ impl Directory {
     /// `malformed`, `signature`, `expired`: nothing of it is kept.
     pub(crate) async fn learn(&self, body: &Bytes) -> Result<(), Refusal> {
         let entry = CardEntry::from_bytes(body, limits::GOSSIP).map_err(|_| Refusal::Malformed)?;
-        let (card, _) = entry.verify(self.clock.now())?;
+        let (card, agent) = entry.verify(self.clock.now())?;
+        if !self.stands(&agent) {
+            return Err(Refusal::Revoked);
+        }
         if card.node != self.me.node() {
             self.remember(&entry, &card).await.map_err(|fault| fault.refusal)?;
         }
         Ok(())
+    }
+
+    /// Whether an agent's certificate has not been revoked.
+    fn stands(&self, agent: &Credential) -> bool {
+        self.store.view().is_ok_and(|view| store::revocations::stands(&view, agent))
     }
 
     async fn remember(&self, entry: &CardEntry, card: &Verified<Card>) -> Result<(), Fault> {

@@ -243,6 +243,11 @@ impl Grants {
         self.sign_pending().await
     }
 
+    /// Tells those who must know and have not heard yet.
+    pub(crate) async fn pay(&self) -> Result<(), Fault> {
+        self.revocations.pay().await
+    }
+
     /// Signs revocations that wait for the owner's key, if it is there.
     ///
     /// # Errors

@@ -1,11 +1,15 @@
 //! Revocations: made here, told to those concerned, learnt from others, and felt by work that runs.
 
+mod owed;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use klp::message::{self, Empty, Since, kind};
+use klp::statement::grant::Grant;
 use klp::statement::revocation::{Revocation, RevocationHead, Target, root};
 use klp::{Digest, NodeId, OwnerId, Refusal, SecretKey, Signed, Verified, limits};
 use mesh::Topic;
@@ -13,6 +17,7 @@ use serde_json::json;
 use store::audit::Entry;
 use store::revocations::{self, Known, Revoked};
 use store::{Store, StoreError, Tx};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::Bus;
@@ -25,6 +30,10 @@ use crate::people::People;
 
 /// Owners whose claims about their own revocations are remembered.
 const CLAIMS: usize = 4096;
+/// How long a call under a delegated grant may wait for a delegator that this node has not heard since its start.
+const HEARING: Duration = Duration::from_secs(2);
+/// A delegator that could not be reached is not tried again for so long.
+const UNHEARD: Duration = Duration::from_secs(60);
 
 /// Revocations.
 #[derive(Clone)]
@@ -45,6 +54,9 @@ struct Live {
     next: u64,
     /// What an owner's node last said of the owner's revocations: how many, and where to fetch them.
     claims: BTreeMap<OwnerId, (u64, NodeId)>,
+    /// Delegators who could not be asked, and when.
+    unheard: BTreeMap<OwnerId, Instant>,
+    owed: owed::Owed,
 }
 
 /// How work is stopped, and that it was a revocation that did.
@@ -118,10 +130,13 @@ impl Revocations {
     pub(super) async fn sign(&self, owner: &SecretKey) -> Result<(), Fault> {
         let (me, now, key) = (self.me.owner(), self.clock.now(), owner.clone());
         let signed = self.store.write(move |tx| sign_waiting(tx, me, &key, now)).await?;
-        for revocation in signed {
-            self.tell(&revocation);
+        for (revocation, grant) in &signed {
+            if let Some(grant) = grant {
+                self.owe(grant, revocation.signed().clone());
+            }
+            self.tell(revocation);
         }
-        Ok(())
+        if signed.is_empty() { Ok(()) } else { self.pay().await }
     }
 
     /// Tells every connected contact, and by gossip everybody who may have to know.
@@ -202,7 +217,15 @@ impl Revocations {
         if *owner == self.me.owner() {
             return Ok(());
         }
-        let Some((claimed, node)) = self.lock().claims.get(owner).copied() else { return Ok(()) };
+        let claim = self.lock().claims.get(owner).copied();
+        let (claimed, node) = match claim {
+            Some(claim) => claim,
+            // Nothing was heard of them since the start of this node: what they took back meanwhile would be missed.
+            None => match self.hear(*owner).await {
+                Some(claim) => claim,
+                None => return Ok(()),
+            },
+        };
         let (owner, mut tries) = (*owner, 0);
         loop {
             let known = self.store.read(move |view| revocations::head(view, &owner)).await;
@@ -218,14 +241,38 @@ impl Revocations {
         }
     }
 
-    async fn fetch(&self, owner: OwnerId, node: NodeId, known: u64) -> Result<(), Fault> {
+    /// Asks a contact's node how many revocations its owner has made. None when there is no node to ask, or no answer in time: then
+    /// what is known decides, and they tell us when they can.
+    async fn hear(&self, owner: OwnerId) -> Option<(u64, NodeId)> {
+        let node = self.people.owner(&owner)?.nodes.first()?.node;
+        if self.lock().unheard.get(&owner).is_some_and(|at| at.elapsed() < UNHEARD) {
+            return None;
+        }
+        let known = self.store.read(move |view| revocations::head(view, &owner)).await.ok()?.map_or(0, |head| head.seq);
+        match tokio::time::timeout(HEARING, self.fetch(owner, node, known)).await {
+            Ok(Ok(seq)) => {
+                self.claim(owner, node, seq);
+                Some((seq, node))
+            }
+            _ => {
+                let mut live = self.lock();
+                live.unheard.retain(|_, at| at.elapsed() < UNHEARD);
+                live.unheard.insert(owner, Instant::now());
+                None
+            }
+        }
+    }
+
+    /// Fetches what comes after `known`, and returns how many there are.
+    async fn fetch(&self, owner: OwnerId, node: NodeId, known: u64) -> Result<u64, Fault> {
         self.outbound.introduce(node).await?;
         let asked = Since { owner, seq: known };
         let answer: message::Revocations = self.outbound.ask(node, kind::REVOCATIONS, &asked).await?;
         for signed in &answer.revocations {
             self.learn(signed).await?;
         }
-        let head = answer.head.ok_or(Refusal::Malformed)?;
+        // Who has never revoked anything has no head.
+        let Some(head) = answer.head else { return Ok(0) };
         let verified = head.verify().map_err(|error| Refusal::from(&error))?;
         if verified.signer() != owner.0 || verified.owner != owner {
             return Err(Refusal::Signature.into());
@@ -239,10 +286,10 @@ impl Revocations {
                 if complete {
                     revocations::set_head(tx, &known_head(&verified, now))?;
                 }
-                Ok::<_, StoreError>(())
+                Ok::<_, StoreError>(verified.seq)
             })
-            .await?;
-        Ok(())
+            .await
+            .map_err(Fault::from)
     }
 
     async fn since(&self, asked: Since) -> Result<message::Revocations, Refusal> {
@@ -316,12 +363,15 @@ fn known_head(head: &Verified<RevocationHead>, now: klp::Timestamp) -> Known {
     Known { owner: head.owner, seq: head.seq, root: head.root, signed: head.signed().as_bytes().to_vec(), fetched: now }
 }
 
+/// A revocation, and the grant that it ends.
+type SignedOff = (Verified<Revocation>, Option<Verified<Grant>>);
+
 fn sign_waiting(
     tx: &mut Tx,
     owner: OwnerId,
     key: &SecretKey,
     now: klp::Timestamp,
-) -> Result<Vec<Verified<Revocation>>, StoreError> {
+) -> Result<Vec<SignedOff>, StoreError> {
     let waiting = revocations::unsigned(tx, &owner)?;
     let mut seq = revocations::head(tx, &owner)?.map_or(0, |head| head.seq);
     let mut signed = Vec::new();
@@ -333,7 +383,8 @@ fn sign_waiting(
         let bytes = revocation.signed().as_bytes().to_vec();
         revocations::learn(tx, &Revoked { seq: Some(seq), signed: Some(bytes), ..row })?;
         tx.audit(Entry::new("grant", "revocation_signed", now).by(Some(owner.0)).on(target).with("seq", seq))?;
-        signed.push(revocation);
+        let grant = store::grants::get(tx, &target)?.map(|held| Signed::<Grant>::from_bytes(held.signed));
+        signed.push((revocation, grant.and_then(|grant| grant.verify().ok())));
     }
     if !signed.is_empty() {
         let root = root(listed(tx, &owner)?.iter());

@@ -1,6 +1,7 @@
 //! The database file: its format, its migrations, its commits, and coming back after the disk failed.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use klp::Timestamp;
@@ -44,8 +45,9 @@ pub(crate) enum Content {
 
 pub(crate) struct Disk {
     open: Box<dyn Fn() -> Result<Database, redb::Error> + Send + Sync>,
-    /// `None` after a failure, until it could be opened again.
+    /// `None` after a failure, until it could be opened again, and once it is closed.
     database: RwLock<Option<Database>>,
+    closed: AtomicBool,
 }
 
 impl Content {
@@ -87,7 +89,15 @@ impl Content {
             }
             Some(_) => {}
         }
-        Ok(Self::Disk(Disk { open, database: RwLock::new(Some(database)) }))
+        Ok(Self::Disk(Disk { open, database: RwLock::new(Some(database)), closed: AtomicBool::new(false) }))
+    }
+
+    /// Closes the file for good, so that somebody else may open it, also while handles to this store are still about.
+    pub(crate) fn close(&self) {
+        if let Self::Disk(disk) = self {
+            disk.closed.store(true, Ordering::Release);
+            drop(disk.database.write().unwrap_or_else(PoisonError::into_inner).take());
+        }
     }
 
     /// This moment of the rows.
@@ -176,6 +186,9 @@ impl Disk {
             return Ok(());
         }
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Stopped);
+        }
         if database.is_none() {
             *database = Some((self.open)()?);
         }

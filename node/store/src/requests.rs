@@ -90,6 +90,14 @@ pub fn remember(tx: &mut Tx, signer: &Did, id: &Digest, expires: Timestamp, now:
     Ok(())
 }
 
+/// Whether a request was seen and has not expired.
+///
+/// # Errors
+/// [`StoreError`]
+pub fn seen(view: &View, signer: &Did, id: &Digest) -> Result<bool, StoreError> {
+    Ok(view.get(Table::Seen, &view.hidden(Table::Seen, &[signer.key(), part(id)]))?.is_some())
+}
+
 /// Forgets what has expired: ids, and permits with their outcomes.
 pub(crate) fn forget_expired(tx: &mut Tx, now: Timestamp) -> Result<(), StoreError> {
     for (key, counter) in expired(tx, Table::SeenExpiry, now)? {

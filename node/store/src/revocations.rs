@@ -1,6 +1,7 @@
 //! What is revoked. A denial of this node's own counts at once; the signed revocation follows when the owner's vault is open.
 
 use klp::codec::{Bytes, CodecError, Fields, Map, Value};
+use klp::statement::certificate::Credential;
 use klp::{Cbor, Did, Digest, OwnerId, Timestamp, limits};
 
 use crate::error::StoreError;
@@ -92,6 +93,12 @@ pub fn learn(tx: &mut Tx, revoked: &Revoked) -> Result<bool, StoreError> {
 /// [`StoreError`]
 pub fn get(view: &View, target: &Target, issuer: &OwnerId) -> Result<Option<Revoked>, StoreError> {
     view.load(Table::Revocations, &key(view, target, issuer))
+}
+
+/// Whether a certificate still stands: its owner has not revoked it, as far as this node knows. What cannot be read counts as revoked.
+pub fn stands(view: &View, credential: &Credential) -> bool {
+    let certificate = Target::Statement(credential.certificate().id());
+    get(view, &certificate, &credential.owner()).is_ok_and(|revoked| revoked.is_none())
 }
 
 /// All that is known, or all of one issuer, by time.

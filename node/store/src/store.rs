@@ -256,7 +256,8 @@ impl Store {
         .await
     }
 
-    /// Takes the last checkpoint and ends the writer; waits until all that was accepted is on disk. Reading goes on working.
+    /// Takes the last checkpoint, ends the writer, waits until all that was accepted is on disk, and closes the file. Handles that are
+    /// still about say `stopped`.
     ///
     /// # Errors
     /// [`StoreError`] when the last checkpoint could not be written.
@@ -271,6 +272,7 @@ impl Store {
             // A panic of the writer has been answered to whoever caused it.
             let _joined = tokio::task::spawn_blocking(move || thread.join()).await;
         }
+        self.0.content.close();
         match last {
             Err(StoreError::Stopped) => Ok(()),
             other => other,

@@ -11,6 +11,7 @@ use super::Mind;
 use crate::agent::Agent;
 use crate::effect::{Effect, Failure, Input, Output, Step, Usage};
 use crate::index::{IndexError, Ranking};
+use crate::script::Words;
 
 /// What one call holds while it runs.
 pub(super) struct Call {
@@ -66,6 +67,10 @@ impl Call {
             () = cancel.cancelled() => return Err(cancelled()),
             permit = running.acquire() => permit.map_err(|_| internal())?,
         };
+        if let Mind::Script(script) = &self.mind {
+            let words = script.speak(input);
+            return self.play(words).await;
+        }
         let mut agent = Agent::new();
         let mut effects: VecDeque<Effect> = agent.handle(Step::Call(input)).into();
         while let Some(effect) = effects.pop_front() {
@@ -87,6 +92,22 @@ impl Call {
         Err(internal())
     }
 
+    /// Says what the script says, as it says it.
+    async fn play(&mut self, mut words: Words) -> Result<(), Failure> {
+        let cancel = self.cancel.clone();
+        loop {
+            let word = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(cancelled()),
+                word = words.recv() => word,
+            };
+            match word {
+                Some(text) => self.say(text).await?,
+                None => return Ok(()),
+            }
+        }
+    }
+
     async fn say(&mut self, text: String) -> Result<(), Failure> {
         let bytes = text.len() as u64;
         tokio::select! {
@@ -106,7 +127,7 @@ impl Call {
     }
 
     async fn rank(&mut self, question: String, candidates: usize) -> Result<Step, Failure> {
-        let index = self.mind.index().clone();
+        let index = self.mind.index().ok_or_else(internal)?.clone();
         let cancel = self.cancel.clone();
         let complete = index.is_complete();
         let ranking = self.read(move || index.rank(&question, candidates, || cancel.is_cancelled())).await?;
@@ -116,7 +137,7 @@ impl Call {
     }
 
     async fn load(&mut self, rank: usize) -> Result<Step, Failure> {
-        let index = self.mind.index().clone();
+        let index = self.mind.index().ok_or_else(internal)?.clone();
         let ranking = self.ranking.clone().ok_or_else(internal)?;
         let passage = self.read(move || index.load(&ranking, rank)).await?;
         passage.map(Step::Loaded).ok_or_else(internal)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent::librarian::{self, Phase, Progress};
-use agent::{Guide, Kind, Librarian, Mind, Registration, State};
+use agent::{Guide, Kind, Librarian, Mind, Registration, Script, State};
 use klp::{AgentId, Digest, SecretKey};
 use serde_json::json;
 use tokio::sync::watch;
@@ -65,6 +65,17 @@ fn index_key(key: &SecretKey) -> agent::sealed::IndexKey {
 }
 
 impl Agents {
+    /// Lets another part of this process speak for a registered agent, until it is paused, removed or started again. Permission,
+    /// budget and receipt are as for every agent.
+    ///
+    /// # Errors
+    /// `not_found`
+    pub fn speak_for(&self, name: &str, script: Script) -> Result<(), Fault> {
+        let entry = self.named(name).ok_or_else(|| Fault::not_found("agent", name))?;
+        self.runtime.install(entry.id, Mind::Script(script));
+        Ok(())
+    }
+
     /// Puts an agent to work in the background. What goes wrong becomes its state.
     pub(super) fn start(&self, entry: Registration) {
         let agents = self.clone();

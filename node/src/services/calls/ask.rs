@@ -328,6 +328,9 @@ impl Calls {
         if agent.owner() != target.owner {
             return Err(unproven("the agent belongs to somebody else"));
         }
+        if !store::revocations::stands(&self.store.view()?, &agent) {
+            return Err(unproven("the agent's certificate was revoked"));
+        }
         if Digest(coming.hash.clone().finalize().into()) != outcome.answer || outcome.bytes != coming.bytes {
             return Err(unproven("its bytes are not those that the agent signed"));
         }

@@ -45,7 +45,10 @@ impl Calls {
         order.check(&self.me.node(), &call.salt, &call.arguments, now)?;
         // The order is the caller's own: signed by the node that the channel authenticated, in its owner's name.
         if order.caller != principal.owner || order.signer() != signer {
-            return Err(Refusal::Denied);
+            // Whoever shows a copy of a call that has run knows of it already.
+            let (author, id) = (order.signer(), order.id());
+            let seen = self.store.read(move |view| requests::seen(view, &author, &id)).await;
+            return Err(if seen.is_ok_and(|seen| seen) { Refusal::Replay } else { Refusal::Denied });
         }
         let verified: Result<Vec<_>, _> = call.chain.iter().map(klp::Signed::verify).collect();
         let chain = verified.map_err(|error| Refusal::from(&error))?;

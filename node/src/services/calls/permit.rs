@@ -6,7 +6,7 @@ use klp::rule::permit::{Call, Counter, Facts, Used, Verdict, decide};
 use klp::statement::certificate::{Credential, Right};
 use klp::statement::grant::Grant;
 use klp::statement::receipt::Order;
-use klp::{Did, Digest, OwnerId, Refusal, Timestamp, Verified};
+use klp::{Digest, OwnerId, Refusal, Timestamp, Verified};
 use store::audit::{Entry, Who};
 use store::counters::{self, Amount, Budget};
 use store::requests::{self, Permit, SeenError};
@@ -142,14 +142,28 @@ impl Facts for Known<'_> {
         used.map_or(Used { calls: u64::MAX, bytes: u64::MAX }, |used| Used { calls: used.calls, bytes: used.bytes })
     }
 
-    fn may_issue(&self, owner: &OwnerId, signer: &Did) -> bool {
+    fn may_issue(&self, grant: &Verified<Grant>) -> bool {
         let certified = |credential: &Credential| {
-            credential.owner() == *owner
-                && credential.subject() == *signer
+            credential.owner() == grant.issuer
+                && credential.subject() == grant.signer()
                 && credential.may(Right::Grant)
-                && !self.revoked(&credential.certificate().id(), owner)
+                && self.accepted(credential, &grant.id())
         };
-        owner.0 == *signer || self.issuers.iter().any(certified)
+        grant.issuer.0 == grant.signer() || self.issuers.iter().any(certified)
+    }
+}
+
+impl Known<'_> {
+    /// Of a key whose certificate was revoked only what was stored before the revocation came is accepted; its own dates prove nothing.
+    fn accepted(&self, credential: &Credential, grant: &Digest) -> bool {
+        let certificate = revocations::Target::Statement(credential.certificate().id());
+        match revocations::get(self.view, &certificate, &credential.owner()) {
+            Ok(None) => true,
+            Ok(Some(revoked)) => {
+                store::grants::get(self.view, grant).is_ok_and(|held| held.is_some_and(|held| held.added < revoked.at))
+            }
+            Err(_) => false,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::codec::Digest;
-use crate::identity::{AgentId, Did, NodeId, OwnerId};
+use crate::identity::{AgentId, NodeId, OwnerId};
 use crate::limits;
 use crate::refusal::Refusal;
 use crate::signed::Verified;
@@ -54,8 +54,9 @@ pub trait Facts {
     fn revoked(&self, grant: &Digest, issuer: &OwnerId) -> bool;
     /// How much is used under this counter.
     fn used(&self, counter: &Counter) -> Used;
-    /// Whether this key may issue grants for this owner: the owner's own, or a certified node's with the right `grant`.
-    fn may_issue(&self, owner: &OwnerId, signer: &Did) -> bool;
+    /// Whether the key that signed this grant may issue it: the issuer's own, or a certified node's with the right `grant`. Of a
+    /// key whose certificate was revoked only what was stored before counts.
+    fn may_issue(&self, grant: &Verified<Grant>) -> bool;
 }
 
 /// The decision.
@@ -106,7 +107,7 @@ fn is_linked(call: &Call<'_>, chain: &[Verified<Grant>], facts: &impl Facts) -> 
             && grant.parent == parent
             && grant.node == call.node
             && grant.agent == call.agent
-            && facts.may_issue(&grant.issuer, &grant.signer());
+            && facts.may_issue(grant);
         issuer = grant.holder;
         parent = Some(grant.id());
         linked

@@ -31,9 +31,10 @@ impl Facts for World<'_> {
         Used { calls: number("calls"), bytes: number("bytes") }
     }
 
-    fn may_issue(&self, owner: &OwnerId, signer: &Did) -> bool {
-        let certified = |row: &Json| row["owner"] == owner.to_string() && row["signer"] == signer.to_string();
-        owner.0 == *signer || self.list("issuers").any(certified)
+    fn may_issue(&self, grant: &Verified<Grant>) -> bool {
+        let (owner, signer) = (grant.issuer.to_string(), grant.signer().to_string());
+        let certified = |row: &Json| row["owner"] == owner && row["signer"] == signer;
+        owner == signer || self.list("issuers").any(certified)
     }
 }
 

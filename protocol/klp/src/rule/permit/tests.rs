@@ -31,8 +31,8 @@ impl Facts for World {
         self.used.get(counter).copied().unwrap_or_default()
     }
 
-    fn may_issue(&self, owner: &OwnerId, signer: &Did) -> bool {
-        owner.0 == *signer
+    fn may_issue(&self, grant: &Verified<Grant>) -> bool {
+        grant.issuer.0 == grant.signer()
     }
 }
 
