@@ -30,11 +30,12 @@ pub struct Principal {
     pub contact: bool,
 }
 
-/// A peer that has said whose node it is, and its sessions: there are two for a moment when both sides dial at once.
+/// A peer with its open sessions, of which there are two for a moment when both sides dial at once, and whose node it is, once it has
+/// said so in any of them.
+#[derive(Default)]
 struct Known {
-    credential: Credential,
-    introduction: Introduction,
     sessions: BTreeSet<SessionId>,
+    said: Option<(Credential, Introduction)>,
 }
 
 /// Who is behind which peer.
@@ -66,20 +67,16 @@ impl Principals {
         if self.people.node(&hello.node).is_some_and(|contact| contact.owner != credential.owner()) {
             return Err(Refusal::Signature);
         }
-        let mut known = self.lock();
-        if known.len() >= PEERS && !known.contains_key(&hello.node) {
-            return Err(Refusal::Busy);
-        }
-        let mut sessions = known.remove(&hello.node).map(|known| known.sessions).unwrap_or_default();
-        sessions.insert(hello.session);
-        known.insert(hello.node, Known { credential, introduction: introduction.clone(), sessions });
+        self.opened(hello);
+        self.lock().get_mut(&hello.node).ok_or(Refusal::Busy)?.said = Some((credential, introduction.clone()));
         Ok(())
     }
 
-    /// A session is open. What the peer has said in another one that is open still holds: the channel shows the same node.
+    /// A session is open. What the peer says in one holds in all of them: the channel of each shows the same node.
     pub(crate) fn opened(&self, hello: &PeerHello) {
-        if let Some(known) = self.lock().get_mut(&hello.node) {
-            known.sessions.insert(hello.session);
+        let mut known = self.lock();
+        if known.len() < PEERS || known.contains_key(&hello.node) {
+            known.entry(hello.node).or_default().sessions.insert(hello.session);
         }
     }
 
@@ -89,7 +86,7 @@ impl Principals {
 
     /// Who is behind this session now; nobody, when its certificate has ended or was revoked.
     pub fn of(&self, hello: &PeerHello) -> Option<Principal> {
-        let found = || self.lock().get(&hello.node).map(|known| (known.credential.clone(), known.introduction.clone()));
+        let found = || self.lock().get(&hello.node).and_then(|known| known.said.clone());
         let (credential, introduction) = match found() {
             Some(found) => found,
             None => {

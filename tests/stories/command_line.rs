@@ -1,81 +1,12 @@
 //! The command line as a user types it: one program, a home of its own.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use kos_tests::Shell;
+use kos_tests::shell::is_error;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-/// One person at a shell.
-struct Shell {
-    folder: TempDir,
-}
-
-impl Shell {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn home(&self) -> PathBuf {
-        self.folder.path().join("home")
-    }
-
-    fn command(&self, line: &[&str]) -> Command {
-        let mut command = Command::new(kos_tests::path("kos"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("KOS_")) {
-            command.env_remove(name);
-        }
-        command.env("KOS_HOME", self.home()).env("KOS_UNLOCK_FILE", self.folder.path().join("unlock"));
-        command.args(line).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, line: &[&str]) -> Output {
-        self.command(line).output().unwrap()
-    }
-
-    /// One JSON value, and the exit code.
-    #[track_caller]
-    fn json(&self, line: &[&str]) -> (Value, i32) {
-        let output = self.run(&[line, &["--json"]].concat());
-        let text = String::from_utf8(output.stdout).unwrap();
-        let value = serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("{line:?}: {error}: {text} {}", String::from_utf8_lossy(&output.stderr)));
-        (value, output.status.code().unwrap())
-    }
-
-    #[track_caller]
-    fn up(&self, more: &[&str]) -> Value {
-        let line = ["up", "--detach", "--listen", "/ip4/127.0.0.1/tcp/0", "--api", "127.0.0.1:0", "--no-mdns"];
-        let (up, exit) = self.json(&[&line[..], more].concat());
-        assert_eq!(exit, 0, "{up}");
-        up
-    }
-
-    /// Runs with something on standard input.
-    fn typed(&self, line: &[&str], text: &str) -> Output {
-        let mut child =
-            self.command(line).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    }
-}
-
-impl Drop for Shell {
-    fn drop(&mut self) {
-        // A story that failed may leave it running.
-        let _ = self.run(&["down"]);
-    }
-}
-
-#[track_caller]
-fn is_error(answer: &(Value, i32), code: &str, exit: i32) {
-    let error = &answer.0["error"];
-    assert_eq!((error["code"].as_str(), answer.1), (Some(code), exit), "{answer:?}");
-    assert!(error["message"].is_string() && error["hint"].is_string(), "{answer:?}");
-}
 
 #[test]
 fn x1_from_nothing_to_the_first_answer() {
@@ -107,7 +38,7 @@ fn errors_have_their_codes_and_exit_codes() {
     let ada = Shell::new();
     is_error(&ada.json(&["no-such-verb"]), "usage", 2);
     is_error(&ada.json(&["receipt", "verify", "/no/such/file"]), "not_found", 6);
-    let junk = ada.folder.path().join("junk");
+    let junk = ada.folder().join("junk");
     std::fs::write(&junk, "no receipt").unwrap();
     assert_eq!(ada.json(&["receipt", "verify", junk.to_str().unwrap()]).1, 7);
     is_error(&ada.json(&["up", "--api", "0.0.0.0:0", "--listen", "/ip4/127.0.0.1/tcp/0"]), "invalid", 7);
@@ -131,7 +62,7 @@ fn errors_have_their_codes_and_exit_codes() {
 #[test]
 fn a_folder_is_served_asked_and_proven() {
     let ada = Shell::new();
-    let folder = ada.folder.path().join("docs");
+    let folder = ada.folder().join("docs");
     std::fs::create_dir(&folder).unwrap();
     std::fs::write(folder.join("birds.md"), "# Birds\n\nThe heron stands in the \u{1b}[31mreeds\u{202e}.\n").unwrap();
     ada.up(&[]);
@@ -145,7 +76,7 @@ fn a_folder_is_served_asked_and_proven() {
 
     let (asked, _) = ada.json(&["ask", "self/birds", "heron"]);
     let receipt = asked["receipt"].as_str().unwrap();
-    let file = ada.folder.path().join("receipt.cbor");
+    let file = ada.folder().join("receipt.cbor");
     std::fs::write(&file, ada.run(&["receipt", "export", receipt]).stdout).unwrap();
     assert_eq!(ada.json(&["down"]).1, 0);
     let (check, exit) = ada.json(&["receipt", "verify", file.to_str().unwrap()]);

@@ -1,11 +1,16 @@
 //! Stories with real programs: each starts what it needs in homes of its own and leaves nothing running.
 #![allow(clippy::unwrap_used, reason = "a story may end at what it did not expect")]
 
+mod bad_input;
 mod command_line;
 mod finding;
 mod local_api;
 mod peers;
+mod quiet;
+mod readme;
 mod revoked;
+mod secret;
 mod servers;
 mod shown;
+mod streaming;
 mod thin_line;

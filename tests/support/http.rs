@@ -11,12 +11,24 @@ use crate::PATIENCE;
 /// When nobody answers there, or not in HTTP.
 #[track_caller]
 pub fn get(address: &str, path: &str) -> (u16, String) {
+    let (status, body) = get_with(address, path, &[]);
+    (status, String::from_utf8(body).unwrap())
+}
+
+/// The same with further headers, for a body that need be no text.
+///
+/// # Panics
+/// When nobody answers there, or not in HTTP.
+#[track_caller]
+pub fn get_with(address: &str, path: &str, headers: &[(&str, &str)]) -> (u16, Vec<u8>) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    (status.unwrap(), body.to_owned())
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|part| part == b"\r\n\r\n").unwrap();
+    let body = answer.split_off(end + 4);
+    let status = String::from_utf8_lossy(&answer).split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap(), body)
 }

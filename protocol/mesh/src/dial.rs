@@ -1,6 +1,6 @@
 //! Making a connection, and saying what was tried.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use klp::NodeId;
 use libp2p::swarm::DialError as SwarmDialError;
@@ -99,13 +99,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub(crate) struct Dials {
     waiting: HashMap<PeerId, Vec<oneshot::Sender<Result<Dialled, DialError>>>>,
     told: PeerAddresses,
+    crossed: HashSet<PeerId>,
 }
 
 impl Dials {
     pub(crate) fn new() -> Self {
         // SAFETY: a constant above zero.
         let remembered = std::num::NonZeroUsize::new(REMEMBERED).expect("above zero");
-        Self { waiting: HashMap::new(), told: PeerAddresses::new(remembered) }
+        Self { waiting: HashMap::new(), told: PeerAddresses::new(remembered), crossed: HashSet::new() }
     }
 
     /// Remembers where a peer may be.
@@ -127,6 +128,14 @@ impl Dials {
         }
     }
 
+    /// Whether this dial has met the peer's own dial in the middle: both came from the port that they listen on, TCP made one connection
+    /// of the two, and in it both spoke first. It is worth one more try, from another port; a second failure is one.
+    pub(crate) fn has_crossed(&mut self, peer: PeerId, error: &SwarmDialError) -> bool {
+        let SwarmDialError::Transport(errors) = error else { return false };
+        let crossed = attempts(errors).iter().any(|attempt| attempt.error.contains("Handshake failed"));
+        crossed && self.waiting.contains_key(&peer) && self.crossed.insert(peer)
+    }
+
     /// The mesh stops.
     pub(crate) fn stop(&mut self) {
         for (_, waiting) in self.waiting.drain() {
@@ -136,6 +145,7 @@ impl Dials {
 
     /// Tells everybody who waits for this peer.
     pub(crate) fn end(&mut self, peer: &PeerId, result: &Result<Dialled, DialError>) {
+        self.crossed.remove(peer);
         for answer in self.waiting.remove(peer).unwrap_or_default() {
             let _gone = answer.send(result.clone());
         }

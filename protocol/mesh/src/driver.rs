@@ -260,6 +260,13 @@ impl Driver {
     /// A dial has failed.
     fn unreachable(&mut self, peer: PeerId, error: SwarmDialError) {
         tracing::debug!(%peer, %error, "dial failed");
+        if self.dials.has_crossed(peer, &error) {
+            let options = DialOpts::peer_id(peer).addresses(self.dials.addresses(&peer)).allocate_new_port();
+            let options = options.condition(PeerCondition::DisconnectedAndNotDialing).extend_addresses_through_behaviour();
+            if self.swarm.dial(options.build()).is_ok() {
+                return;
+            }
+        }
         self.relays.failed(peer, Instant::now());
         let error = DialError::from(error);
         let best = self.swarm.behaviour().session.best(&peer).map(|(_, path)| path.clone());

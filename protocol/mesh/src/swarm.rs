@@ -91,6 +91,7 @@ pub fn open(
         .with_smart_dial();
     let mut swarm = Swarm::new(transport, behaviour, peer_of(me), settings);
     for address in &config.listen {
+        is_free(address).map_err(|source| OpenError::Listen { address: address.clone(), source })?;
         swarm.listen_on(address.clone()).map_err(|error| {
             let source = match error {
                 libp2p::TransportError::Other(source) => source,
@@ -123,6 +124,21 @@ pub fn open(
     });
     let driver = Driver::new(swarm, shared, received, noted, state, &config, metrics::Metrics::new(registry));
     Ok((mesh, incoming, driver.run()))
+}
+
+/// Whether nobody listens at this TCP address yet. libp2p shares ports, so that two programs could listen at one without noticing, and
+/// each would get half of the connections.
+fn is_free(address: &Multiaddr) -> io::Result<()> {
+    let mut parts = address.iter();
+    let ip: std::net::IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) if port != 0 => std::net::TcpListener::bind((ip, port)).map(drop),
+        _ => Ok(()),
+    }
 }
 
 fn names_peer(address: &Multiaddr) -> bool {

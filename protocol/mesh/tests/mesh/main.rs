@@ -9,3 +9,4 @@ mod relayed;
 mod sessions;
 mod streams;
 mod support;
+mod tapped;

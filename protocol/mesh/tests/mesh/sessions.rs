@@ -12,7 +12,7 @@ use mesh::{DialError, Event, Role};
 
 use crate::support::{LONG, address, eventually, id, key, node, start, within};
 
-fn introduction(owner: u8, subject: u8) -> Introduction {
+pub(crate) fn introduction(owner: u8, subject: u8) -> Introduction {
     let now = Timestamp(1_800_000_000_000);
     let certificate = Certificate {
         subject: id(subject).0,

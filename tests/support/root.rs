@@ -1,0 +1,22 @@
+//! What a story may do only as root: namespaces of its own, other users.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+
+/// Whether this process is root. Where it is not, the story that asks is skipped, and says so; in CI nothing may be skipped.
+///
+/// # Panics
+/// In CI (`CI=true`), when it is not.
+pub fn is_root(story: &str) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let root = status.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"));
+    if !root {
+        assert_ne!(std::env::var("CI").ok().as_deref(), Some("true"), "{story} needs root");
+        println!("SKIPPED {story}: it needs root");
+        if let Some(file) = std::env::var_os("GATE_SKIPPED") {
+            let mut file = OpenOptions::new().append(true).create(true).open(file).unwrap();
+            writeln!(file, "{story}").unwrap();
+        }
+    }
+    root
+}
