@@ -46,11 +46,7 @@ impl Metrics {
             (Family::<Code, Counter>::default(), Family::<Way, Counter<u64, AtomicU64>>::default());
         let blobs = registry.sub_registry_with_prefix("kos_blob");
         blobs.register("bytes", "Raw bytes of blobs", blob_bytes.clone());
-        blobs.register(
-            "refusals",
-            "Blob streams that this node refused or broke off, by reason",
-            blob_refusals.clone(),
-        );
+        blobs.register("refusals", "Blob streams that were refused or broken off, by reason", blob_refusals.clone());
         let [blob_in, blob_out] = ["in", "out"].map(|way| blob_bytes.get_or_create(&Way { way }).clone());
         let registry = registry.sub_registry_with_prefix("kos_session");
         let (sessions, moves, refusals) = (Gauge::default(), Counter::default(), Family::<Code, Counter>::default());

@@ -1,10 +1,9 @@
 //! The end of a stream that reads.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::{fmt, io};
 
-use bytes::{Bytes, BytesMut};
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use klp::blob::{Held, Message};
 use klp::{Digest, Refusal, limits};
@@ -16,16 +15,11 @@ use super::shelf::Shelf;
 use super::{hear, in_time};
 use crate::answer::Refused;
 
-/// A read with less room than this gets a new buffer: Noise hands over as much at once.
-const READ: usize = 16 * 1024;
-
 /// A blob on its way. Its bytes come as they are read, so a slow reader slows the sender down; they are proven only at the end. Dropping
 /// it ends the stream.
-#[derive(Debug)]
 pub struct Fetch {
     shelf: Arc<Shelf>,
     stream: Stream,
-    buffer: BytesMut,
     digest: Digest,
     held: Held,
     total: u64,
@@ -68,7 +62,7 @@ impl Fetch {
         })?;
         let left = (total - held.length()).min(most);
         carried.fetch_add(left, Ordering::Relaxed);
-        Ok(Self { shelf, stream, buffer: BytesMut::new(), digest, held, total, left, _one_of_few: permit })
+        Ok(Self { shelf, stream, digest, held, total, left, _one_of_few: permit })
     }
 
     /// Bytes of the whole blob, as the other side says.
@@ -76,33 +70,29 @@ impl Fetch {
         self.total
     }
 
-    /// The next bytes, at most 64 KiB and not proven yet, or `None` when all that was asked for has come. When that reaches the end of the
-    /// blob, `None` says too that the whole of it has the digest. Nothing is lost when this is dropped half-way.
+    /// Reads the next bytes, which prove nothing yet, and says how many; 0 when all that was asked for has come. When that reaches the end
+    /// of the blob, 0 says too that the whole of it has the digest. Nothing is lost when this is dropped half-way. A buffer of 64 KiB is
+    /// filled by one call when the sender is fast.
     ///
     /// # Errors
     /// `signature` when the whole has another digest: nothing of it holds, also not what was held before. `stalled` when nothing came for
     /// 30 seconds and `unreachable` when the stream broke: [`Fetch::into_held`] says where another fetch goes on.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Refused> {
+    pub async fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Refused> {
         if self.left == 0 {
             return match self.held.length() < self.total || self.is_proven() {
-                true => Ok(None),
+                true => Ok(0),
                 false => Err(self.refused(Refusal::Signature, "these are not the bytes of this digest")),
             };
         }
-        let most = usize::try_from(self.left).unwrap_or(limits::FRAME);
-        if self.buffer.len() < READ.min(most) {
-            self.buffer = BytesMut::zeroed(limits::FRAME.min(most));
-        }
-        let most = most.min(self.buffer.len());
-        let read = in_time(self.shelf.stall, self.stream.read(&mut self.buffer[..most])).await;
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let read = in_time(self.shelf.stall, self.stream.read(&mut buffer[..most])).await;
         match read {
-            Ok(0) => Err(self.refused(Refusal::Unreachable, "the stream ended before the last byte")),
+            Ok(0) if most > 0 => Err(self.refused(Refusal::Unreachable, "the stream ended before the last byte")),
             Ok(count) => {
-                let bytes = self.buffer.split_to(count).freeze();
-                self.held.add(&bytes);
-                self.left -= bytes.len() as u64;
-                self.shelf.metrics.blob_in.inc_by(bytes.len() as u64);
-                Ok(Some(bytes))
+                self.held.add(&buffer[..count]);
+                self.left -= count as u64;
+                self.shelf.metrics.blob_in.inc_by(count as u64);
+                Ok(count)
             }
             Err(refusal) => Err(self.refused(refusal, "the stream broke before the last byte")),
         }
@@ -121,5 +111,11 @@ impl Fetch {
     fn refused(&self, refusal: Refusal, message: &str) -> Refused {
         self.shelf.metrics.blob_refused(refusal);
         Refused::new(refusal, message)
+    }
+}
+
+impl fmt::Debug for Fetch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fetch({:?}, {} of {} bytes)", self.digest, self.held.length(), self.total)
     }
 }

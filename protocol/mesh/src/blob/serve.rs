@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::BytesMut;
 use futures::AsyncWriteExt as _;
 use klp::blob::Message;
 use klp::{NodeId, Refusal};
@@ -77,17 +77,20 @@ fn grant(shelf: &Arc<Shelf>, peer: NodeId, message: &Message) -> Result<Passage,
 /// Sends the bytes; the next piece is read while one goes out. A stream that ends before its last byte is reset.
 async fn send(shelf: &Shelf, stream: &mut Stream, passage: Passage) -> Result<(), Refusal> {
     let Passage { offer, mut at, end, _slot } = passage;
-    write(stream, Message::Total(offer.total).encode().into(), shelf.stall).await?;
-    let mut piece = offer.source.piece(at, end).await.map_err(failed)?;
+    write(stream, &Message::Total(offer.total).encode(), shelf.stall).await?;
+    let mut spare = BytesMut::new();
+    let mut piece = offer.source.piece(at, end, BytesMut::new()).await.map_err(failed)?;
     while !piece.is_empty() {
         if !shelf.holds(&offer) {
             return Err(Refusal::NotFound);
         }
         let bytes = piece.len() as u64;
         at += bytes;
-        let (sent, next) = tokio::join!(write(stream, piece, shelf.stall), offer.source.piece(at, end));
+        let (sent, next) = tokio::join!(write(stream, &piece, shelf.stall), offer.source.piece(at, end, spare));
         sent?;
         shelf.metrics.blob_out.inc_by(bytes);
+        // Bytes of the offer itself are shared and stay as they are.
+        spare = piece.try_into_mut().unwrap_or_default();
         piece = next.map_err(failed)?;
     }
     in_time(shelf.stall, stream.close()).await
@@ -99,13 +102,13 @@ fn failed(error: io::Error) -> Refusal {
 }
 
 /// Writes all of it, as long as something moves.
-async fn write(stream: &mut Stream, mut bytes: Bytes, stall: Duration) -> Result<(), Refusal> {
+async fn write(stream: &mut Stream, mut bytes: &[u8], stall: Duration) -> Result<(), Refusal> {
     while !bytes.is_empty() {
-        let count = in_time(stall, stream.write(&bytes)).await?;
+        let count = in_time(stall, stream.write(bytes)).await?;
         if count == 0 {
             return Err(Refusal::Unreachable);
         }
-        bytes.advance(count);
+        bytes = &bytes[count..];
     }
     Ok(())
 }

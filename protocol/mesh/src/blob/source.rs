@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use klp::blob::Held;
 use klp::{Digest, Refusal, limits};
 
@@ -52,8 +52,8 @@ impl Source {
         }
     }
 
-    /// The next piece of the bytes `at..end`; empty at the end.
-    pub(super) async fn piece(&self, at: u64, end: u64) -> io::Result<Bytes> {
+    /// The next piece of the bytes `at..end`, in the spare room of an earlier one; empty at the end.
+    pub(super) async fn piece(&self, at: u64, end: u64, mut spare: BytesMut) -> io::Result<Bytes> {
         let length = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
         match self {
             _ if length == 0 => Ok(Bytes::new()),
@@ -64,8 +64,8 @@ impl Source {
             Self::File(file) => {
                 let file = file.clone();
                 let read = tokio::task::spawn_blocking(move || {
-                    let mut piece = vec![0; length];
-                    file.read_exact_at(&mut piece, at).map(|()| piece.into())
+                    spare.resize(length, 0);
+                    file.read_exact_at(&mut spare, at).map(|()| spare.freeze())
                 });
                 read.await.map_err(io::Error::other)?
             }

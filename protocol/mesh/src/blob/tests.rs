@@ -178,8 +178,12 @@ async fn fetched(seed: u8, node: NodeId, at: Multiaddr, held: Held, digest: Dige
     let fetching = async {
         let mut fetch = mesh.fetch(node, digest, held, u64::MAX).await?;
         let mut bytes = Vec::new();
-        while let Some(chunk) = fetch.chunk().await? {
-            bytes.extend_from_slice(&chunk);
+        let mut buffer = [0; 7];
+        loop {
+            match fetch.read(&mut buffer).await? {
+                0 => break,
+                count => bytes.extend_from_slice(&buffer[..count]),
+            }
         }
         assert!(fetch.is_proven());
         Ok(bytes)
