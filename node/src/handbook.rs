@@ -12,4 +12,5 @@ pub const DOCUMENTS: &[(&str, &str)] = &[
     ("05-grants.md", include_str!("../../specs/05-grants.md")),
     ("06-receipts.md", include_str!("../../specs/06-receipts.md")),
     ("07-audit.md", include_str!("../../specs/07-audit.md")),
+    ("08-blobs.md", include_str!("../../specs/08-blobs.md")),
 ];

@@ -3,6 +3,7 @@
 //! This crate is pure. It opens no socket and no file, reads no clock and draws no randomness: time and entropy are arguments,
 //! so that every run can be repeated exactly.
 
+pub mod blob;
 pub mod codec;
 pub mod frame;
 pub mod hello;

@@ -82,3 +82,15 @@ pub const EVENTS: usize = 64;
 pub const NONCES: usize = 16 * 1024;
 /// Hello nonces remembered for one peer: reconnecting more than once in two seconds is a fault.
 pub const NONCES_PER_PEER: usize = 256;
+/// One blob. Who goes on with a fetch hashes what is there already first: some seconds at this size.
+pub const BLOB: u64 = 4 * 1024 * 1024 * 1024;
+/// Blobs offered to one peer at a time: as many as it may have requests in flight.
+pub const BLOB_OFFERS: usize = 64;
+/// Blobs offered to all peers together: each may hold a file open, and a process often has 1024 of these.
+pub const BLOB_OFFERS_ALL: usize = 512;
+/// Longest life of an offer; what is still wanted after a day is offered again.
+pub const BLOB_OFFER_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Blobs that one peer fetches at once: more share the same line and end no sooner.
+pub const BLOB_STREAMS: usize = 4;
+/// Blobs served at once, and blobs fetched at once: each holds two pieces of 256 KiB.
+pub const BLOB_STREAMS_ALL: usize = 32;

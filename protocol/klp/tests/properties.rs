@@ -1,5 +1,6 @@
 //! Every decoder, on bytes that nobody meant: it never panics, and what it accepts encodes to the same bytes again.
 
+use klp::blob::Message;
 use klp::codec::{Map, Value, encode};
 use klp::frame::Frame;
 use klp::hello::{Greeting, ReplayWindow};
@@ -192,6 +193,37 @@ proptest! {
             again.extend_from_slice(&rest);
             prop_assert_eq!(again, bytes);
             let _reason = frame.reason();
+        }
+    }
+
+    #[test]
+    fn blob_messages_have_one_form_or_none(mut bytes in prop::collection::vec(any::<u8>(), 4..80), plain in 0u8..5) {
+        if plain > 0 {
+            // A header that may hold, so that both outcomes are met.
+            bytes.resize(4 + [0, 48, 8, 30, 2][usize::from(plain)], 7);
+            let length = u16::try_from(bytes.len() - 4).expect("short").to_be_bytes();
+            bytes[..4].copy_from_slice(&[1, plain.min(3), length[0], length[1]]);
+        }
+        let body = bytes.first_chunk().map(|header| Message::body(*header)).expect("a header");
+        match Message::decode(&bytes) {
+            // Numbers that are not known yet are all read as `failed`.
+            Ok(Message::Refused(refusal, text)) => {
+                let again = Message::Refused(refusal, text);
+                prop_assert_eq!(&again.encode()[6..], &bytes[6..]);
+                prop_assert_eq!(Message::decode(&again.encode()), Ok(again));
+            }
+            Ok(message) => prop_assert_eq!(message.encode(), bytes),
+            Err(_) => prop_assert!(plain == 0 || plain > 2 || body.is_err()),
+        }
+    }
+
+    #[test]
+    fn any_blob_message_is_read_back(digest in any::<[u8; 32]>(), numbers in any::<(u64, u64)>(), text in "\\PC{0,300}") {
+        let ask = Message::Ask { digest: klp::Digest(digest), offset: numbers.0, most: numbers.1 };
+        for message in [ask, Message::Total(numbers.0), Message::Refused(klp::Refusal::Busy, text.chars().take(120).collect())] {
+            let bytes = message.encode();
+            prop_assert!(bytes.len() <= klp::blob::LONGEST);
+            prop_assert_eq!(Message::decode(&bytes), Ok(message));
         }
     }
 

@@ -2,6 +2,7 @@
 //! difference is then for a person to judge.
 
 mod addresses;
+mod blobs;
 mod codec;
 mod did_key;
 mod digests;

@@ -7,7 +7,7 @@ use libp2p::{
 };
 
 use crate::scoped::Scoped;
-use crate::{candidates, session};
+use crate::{blob, candidates, session};
 
 /// Gossip that knows our topics and no others.
 pub(crate) type Gossipsub = gossipsub::Behaviour<
@@ -21,6 +21,7 @@ pub(crate) struct Behaviour {
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) memory: memory_connection_limits::Behaviour,
     pub(crate) session: session::Behaviour,
+    pub(crate) blob: blob::Behaviour,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
     pub(crate) kad: Scoped<kad::Behaviour<kad::store::MemoryStore>>,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use klp::hello::Extras;
 use klp::rule::address::Cidr;
-use klp::{NodeId, SecretKey, Timestamp};
+use klp::{NodeId, SecretKey, Timestamp, limits};
 use libp2p::Multiaddr;
 
 /// Says what our Hello tells a peer. It looks something up and never waits: it is called on the road of every new session. What it
@@ -40,6 +40,8 @@ pub struct Limits {
     pub per_peer: u32,
     /// New connections are refused while the process uses more bytes than this.
     pub memory: usize,
+    /// A blob stream that owes bytes and moves none for this long is cut.
+    pub stall: Duration,
     /// What a relay gives away.
     pub relay: RelayLimits,
 }
@@ -65,7 +67,8 @@ pub struct RelayLimits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { events: 64, incoming: 128, per_peer: 6, memory: 2 * 1024 * 1024 * 1024, relay: RelayLimits::default() }
+        let memory = 2 * 1024 * 1024 * 1024;
+        Self { events: 64, incoming: 128, per_peer: 6, memory, stall: limits::STALL, relay: RelayLimits::default() }
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::behaviour::Behaviour;
+use crate::blob::Opened;
 use crate::config::{Config, Role};
 use crate::dial::{DialError, Dialled, Dials};
 use crate::event::{Event, Topic, Verdict};
@@ -59,6 +60,7 @@ pub(crate) enum Command {
     Subscribe { topic: Topic, on: bool },
     Judge { message: Message, verdict: Verdict },
     Mdns { on: bool, reply: Reply<(), MeshError> },
+    Blob { node: NodeId, want: oneshot::Sender<Opened> },
 }
 
 /// The loop around the swarm.
@@ -169,6 +171,12 @@ impl Driver {
             link.close(None, "this node has stopped");
             link.deliver();
         }
+        // A connection that is closed in order takes with it what was written last.
+        for peer in self.swarm.connected_peers().copied().collect::<Vec<_>>() {
+            let _gone = self.swarm.disconnect_peer_id(peer);
+        }
+        let closed = async { while self.swarm.network_info().num_peers() > 0 && self.swarm.next().await.is_some() {} };
+        let _in_time = tokio::time::timeout(TICK, closed).await;
     }
 
     fn obey(&mut self, command: Command) {
@@ -208,6 +216,13 @@ impl Driver {
             }
             Command::Mdns { on, reply } => {
                 let _gone = reply.send(self.set_mdns(on));
+            }
+            Command::Blob { node, want } => {
+                let peer = peer_of(node);
+                let behaviour = self.swarm.behaviour_mut();
+                if let Some((connection, _)) = behaviour.session.best(&peer) {
+                    behaviour.blob.open(peer, connection, want);
+                }
             }
         }
     }
@@ -352,6 +367,7 @@ impl Driver {
             self.circuits.remove(&connection);
             self.swarm.close_connection(connection);
         }
+        self.shared.shelf.tidy();
         for step in self.relays.tick(now) {
             self.relay(step, now);
         }

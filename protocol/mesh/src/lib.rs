@@ -7,6 +7,7 @@
 //! - `behaviour` has one field for each protocol and no methods; `driver` is the loop around it; `mesh` is the handle.
 //! - `session` carries requests: one long-lived stream for each pair of nodes, kept on the best connection. The words on it and all
 //!   its rules are in `klp::session`.
+//! - `blob` carries bulk bytes on streams of their own, each against an offer.
 //! - `lookups` (Kademlia), `topics` (gossip), `reach` (addresses, relays), `lan` (mDNS) hold what waits on their protocol.
 //!
 //! ```no_run
@@ -33,6 +34,7 @@
 
 mod answer;
 mod behaviour;
+mod blob;
 mod candidates;
 mod config;
 mod dial;
@@ -51,6 +53,7 @@ mod swarm;
 mod topics;
 
 pub use answer::{Answer, Ended, Refused, Reply};
+pub use blob::{Fetch, Source};
 pub use config::{Config, Introduce, Limits, RecordCheck, RelayLimits, Role, Wall};
 pub use dial::{Attempt, DialError, Dialled};
 pub use event::{Event, Gossip, PeerHello, Request, Topic, Verdict};

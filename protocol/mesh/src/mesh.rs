@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use klp::blob::Held;
 use klp::{Digest, NodeId, Refusal, limits};
 use libp2p::Multiaddr;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::{Answer, Refused};
+use crate::blob::{Fetch, Shelf, Source};
 use crate::dial::{DialError, Dialled};
 use crate::driver::Command;
 use crate::event::{Gossip, Topic, Verdict};
@@ -36,6 +39,7 @@ struct Inner {
     me: NodeId,
     commands: mpsc::Sender<Command>,
     table: Arc<Table>,
+    shelf: Arc<Shelf>,
     state: watch::Receiver<State>,
     stop: CancellationToken,
 }
@@ -49,10 +53,11 @@ impl Mesh {
         me: NodeId,
         commands: mpsc::Sender<Command>,
         table: Arc<Table>,
+        shelf: Arc<Shelf>,
         state: watch::Receiver<State>,
         stop: CancellationToken,
     ) -> Self {
-        Self(Arc::new(Inner { me, commands, table, state, stop }))
+        Self(Arc::new(Inner { me, commands, table, shelf, state, stop }))
     }
 
     /// Who we are.
@@ -138,6 +143,31 @@ impl Mesh {
         let start = tokio::time::Instant::now();
         self.request(node, Bytes::new(), timeout).await.finish().await?;
         Ok(start.elapsed())
+    }
+
+    /// Lets a node that has a session with us fetch something, until then or until the session ends, and at most for a day. All of it is
+    /// read once, for its digest. Nobody else may fetch it, and to everybody else it looks as if it did not exist.
+    ///
+    /// # Errors
+    /// `unreachable` without an open session, `too_large` over [`limits::BLOB`], `busy` when too much is offered already, `failed` when it
+    /// cannot be read.
+    pub async fn offer(&self, node: NodeId, source: Source, until: Instant) -> Result<Digest, Refused> {
+        self.0.shelf.offer(node, source, until).await
+    }
+
+    /// Fetches what a node has offered us, over the best connection that there is. It goes on after what is held already, and gets at most
+    /// `most` bytes; `u64::MAX` gets the rest.
+    ///
+    /// # Errors
+    /// [`Refused`] by the other side: `not_found` for everything that is not offered to us now, `busy`, `too_large` when the relay in
+    /// between does not carry as much, `invalid` when more is held than there is. Or here: `unreachable` without a connection, `busy`.
+    pub async fn fetch(&self, node: NodeId, digest: Digest, held: Held, most: u64) -> Result<Fetch, Refused> {
+        let shelf = self.0.shelf.clone();
+        let permit = shelf.permit()?;
+        let (want, stream) = oneshot::channel();
+        let stopped = |_| Refused::new(Refusal::Unreachable, "the mesh is stopped");
+        self.send(Command::Blob { node, want }).await.map_err(stopped)?;
+        Fetch::ask(shelf, permit, stream, digest, held, most).await
     }
 
     /// Puts a record into the DHT for [`limits::RECORD_LIFE`]; put it again at half of that.

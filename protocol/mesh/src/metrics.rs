@@ -1,4 +1,4 @@
-//! Figures: what sessions carry, besides what libp2p counts of itself. No label names a peer.
+//! Figures: what sessions and blob streams carry, besides what libp2p counts of itself. No label names a peer.
 
 use std::sync::atomic::AtomicU64;
 
@@ -19,7 +19,7 @@ struct Code {
     code: &'static str,
 }
 
-/// The session counters of one mesh.
+/// The counters of one mesh.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     /// Sessions with both Hellos said.
@@ -34,11 +34,20 @@ pub(crate) struct Metrics {
     pub(crate) frames_out: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
+    pub(crate) blob_in: Counter,
+    pub(crate) blob_out: Counter,
     refusals: Family<Code, Counter>,
+    blob_refusals: Family<Code, Counter>,
 }
 
 impl Metrics {
     pub(crate) fn new(registry: &mut Registry) -> Self {
+        let (blob_refusals, blob_bytes) =
+            (Family::<Code, Counter>::default(), Family::<Way, Counter<u64, AtomicU64>>::default());
+        let blobs = registry.sub_registry_with_prefix("kos_blob");
+        blobs.register("bytes", "Raw bytes of blobs", blob_bytes.clone());
+        blobs.register("refusals", "Blob streams that were refused or broken off, by reason", blob_refusals.clone());
+        let [blob_in, blob_out] = ["in", "out"].map(|way| blob_bytes.get_or_create(&Way { way }).clone());
         let registry = registry.sub_registry_with_prefix("kos_session");
         let (sessions, moves, refusals) = (Gauge::default(), Counter::default(), Family::<Code, Counter>::default());
         registry.register("open", "Sessions with both Hellos said", sessions.clone());
@@ -56,11 +65,29 @@ impl Metrics {
         let [asked, requests] = both("requests", "Requests, by who made them", ["ours", "theirs"]);
         let [frames_in, frames_out] = both("frames", "Frames", ["in", "out"]);
         let [bytes_in, bytes_out] = both("bytes", "Bytes of session streams", ["in", "out"]);
-        Self { sessions, moves, asked, requests, frames_in, frames_out, bytes_in, bytes_out, refusals }
+        Self {
+            sessions,
+            moves,
+            asked,
+            requests,
+            frames_in,
+            frames_out,
+            bytes_in,
+            bytes_out,
+            blob_in,
+            blob_out,
+            refusals,
+            blob_refusals,
+        }
     }
 
     /// Counts a refusal.
     pub(crate) fn refused(&self, refusal: Refusal) {
         self.refusals.get_or_create(&Code { code: refusal.code() }).inc();
+    }
+
+    /// Counts a refusal of a blob stream.
+    pub(crate) fn blob_refused(&self, refusal: Refusal) {
+        self.blob_refusals.get_or_create(&Code { code: refusal.code() }).inc();
     }
 }

@@ -56,6 +56,12 @@ pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
 }
 
+/// The relay that an address leads through, when it says so.
+pub(crate) fn relay_in(address: &Multiaddr) -> Option<PeerId> {
+    let to_relay = address.iter().take_while(|part| *part != Protocol::P2pCircuit);
+    to_relay.last().and_then(|part| if let Protocol::P2p(peer) = part { Some(peer) } else { None })
+}
+
 /// Whether an address stays on this machine.
 pub fn is_loopback(address: &Multiaddr) -> bool {
     match address.iter().next() {

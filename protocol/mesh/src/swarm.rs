@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::behaviour::Behaviour;
+use crate::blob::{self, Shelf};
 use crate::config::{Config, RelayLimits, Role};
 use crate::driver::Driver;
 use crate::event::Event;
@@ -109,7 +110,8 @@ pub fn open(
     let (state, watched) = watch::channel(State::default());
     let table = Arc::new(Table::new(me));
     let stop = CancellationToken::new();
-    let mesh = Mesh::new(me, commands, table.clone(), watched, stop.clone());
+    let shelf = Arc::new(Shelf::new(table.clone(), counted.clone(), config.limits.stall));
+    let mesh = Mesh::new(me, commands, table.clone(), shelf.clone(), watched, stop.clone());
     let shared = Arc::new(Shared {
         me,
         key: config.key.clone(),
@@ -117,6 +119,7 @@ pub fn open(
         wall: config.wall.clone(),
         window: Mutex::new(ReplayWindow::new()),
         table,
+        shelf,
         events,
         notes,
         stop,
@@ -230,6 +233,7 @@ fn behaviour(config: &Config, keypair: &Keypair, relay_client: relay::client::Be
         limits: connection_limits::Behaviour::new(limits),
         memory: memory_connection_limits::Behaviour::with_max_bytes(config.limits.memory),
         session: session::Behaviour::new(config.trust_cidr.clone()),
+        blob: blob::Behaviour::default(),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::default(),
         kad: Scoped::new(lookups::table(me, config.role), kad_admits),

@@ -14,7 +14,7 @@ use crate::event::{Event, Verdict};
 use crate::path::RelayLimit;
 use crate::peer::{ip_in, is_loopback, is_relayed, node_of};
 use crate::session::{Attached, From, Wire};
-use crate::{lookups, session, topics};
+use crate::{blob, lookups, session, topics};
 
 impl Driver {
     pub(super) fn heard(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -74,6 +74,18 @@ impl Driver {
     fn behaved(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Session(event) => self.session(event),
+            BehaviourEvent::Blob((peer, connection, came)) => {
+                let path = self.swarm.behaviour().session.connection(&peer, connection);
+                if let (Some(node), Some((path, _))) = (node_of(&peer), path) {
+                    let circuit = path.limit.and_then(|limit| limit.bytes);
+                    let serving = blob::serve(self.shared.shelf.clone(), node, came, circuit);
+                    let stop = self.shared.stop.clone();
+                    self.tasks.spawn(async move {
+                        // A mesh that stops does not wait for blobs: they can be fetched further later.
+                        let _stopped = stop.run_until_cancelled(serving).await;
+                    });
+                }
+            }
             BehaviourEvent::Identify(event) => {
                 self.metrics.record(&event);
                 if let identify::Event::Received { connection_id, peer_id, info } = event {
@@ -207,9 +219,10 @@ impl Driver {
                 self.relays.accepted(relay_peer_id);
                 self.publish_addresses();
             }
-            relay::client::Event::InboundCircuitEstablished { src_peer_id, limit: Some(limit) } => {
-                let limit = RelayLimit { bytes: limit.data_in_bytes(), time: limit.duration() };
-                self.swarm.behaviour_mut().session.limit(&src_peer_id, limit);
+            relay::client::Event::InboundCircuitEstablished { src_peer_id: peer, limit: Some(limit) }
+            | relay::client::Event::OutboundCircuitEstablished { relay_peer_id: peer, limit: Some(limit) } => {
+                let bytes = limit.data_in_bytes().filter(|bytes| *bytes > 0);
+                self.swarm.behaviour_mut().session.limit(peer, RelayLimit { bytes, time: limit.duration() });
             }
             _ => {}
         }

@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 
 use klp::hello::SessionId;
 use klp::rule::address::Cidr;
-use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
+use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandlerInEvent, ToSwarm,
@@ -16,10 +16,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::streams::{StreamEvent, Streams};
 use crate::path::{Path, RelayLimit};
-use crate::peer::node_of;
+use crate::peer::{node_of, relay_in};
 
 /// Streams that wait for a connection to one peer: sessions with it are few.
 const WANTED: usize = 8;
+/// Circuits whose limit is remembered until they are made.
+const CIRCUITS: usize = 64;
 
 /// What happened to the streams and connections of a peer.
 #[derive(Debug)]
@@ -55,12 +57,15 @@ pub(crate) struct Behaviour {
     trusted: Vec<Cidr>,
     peers: HashMap<PeerId, Vec<Connection>>,
     wanted: HashMap<PeerId, VecDeque<SessionId>>,
+    /// What relays have said last, and about whom.
+    limits: VecDeque<(PeerId, RelayLimit)>,
     queue: VecDeque<ToSwarm<Event, SessionId>>,
 }
 
 impl Behaviour {
     pub(crate) fn new(trusted: Vec<Cidr>) -> Self {
-        Self { trusted, peers: HashMap::new(), wanted: HashMap::new(), queue: VecDeque::new() }
+        let (peers, wanted, limits, queue) = (HashMap::new(), HashMap::new(), VecDeque::new(), VecDeque::new());
+        Self { trusted, peers, wanted, limits, queue }
     }
 
     /// Opens a stream on the best connection, or on the next one that comes. Says whether there was one.
@@ -118,14 +123,22 @@ impl Behaviour {
         connections.iter().filter(|connection| connection.path.is_relayed()).map(|connection| connection.id).collect()
     }
 
-    /// What the relay said about the circuit to this peer.
-    pub(crate) fn limit(&mut self, peer: &PeerId, limit: RelayLimit) {
-        for connection in self.peers.get_mut(peer).into_iter().flatten() {
-            if connection.path.is_relayed() {
-                connection.path.limit = Some(limit);
-            }
+    /// What a relay says about a circuit that is being made: from this peer, or through this relay.
+    pub(crate) fn limit(&mut self, peer: PeerId, limit: RelayLimit) {
+        self.limits.retain(|(known, _)| *known != peer);
+        self.limits.push_back((peer, limit));
+        if self.limits.len() > CIRCUITS {
+            self.limits.pop_front();
         }
-        self.queue.push_back(ToSwarm::GenerateEvent(Event::Changed { peer: *peer }));
+    }
+
+    fn path(&self, peer: PeerId, endpoint: &ConnectedPoint) -> Path {
+        let mut path = Path::of(endpoint, &self.trusted);
+        if path.is_relayed() {
+            let said_of = if endpoint.is_dialer() { relay_in(&path.address) } else { Some(peer) };
+            path.limit = self.limits.iter().find(|(known, _)| Some(*known) == said_of).map(|(_, limit)| *limit);
+        }
+        path
     }
 }
 
@@ -162,7 +175,7 @@ impl NetworkBehaviour for Behaviour {
                 endpoint,
                 ..
             }) => {
-                let path = Path::of(endpoint, &self.trusted);
+                let path = self.path(peer, endpoint);
                 let connections = self.peers.entry(peer).or_default();
                 connections.push(Connection { id, path, dialled: endpoint.is_dialer(), opening: Vec::new() });
                 // Stable, so that of equals the oldest stays first and a session does not wander.
@@ -188,7 +201,7 @@ impl NetworkBehaviour for Behaviour {
                 self.queue.push_back(ToSwarm::GenerateEvent(Event::Changed { peer }));
             }
             FromSwarm::AddressChange(change) => {
-                let path = Path::of(change.new, &self.trusted);
+                let path = self.path(change.peer_id, change.new);
                 let connections = self.peers.get_mut(&change.peer_id).into_iter().flatten();
                 for connection in connections.filter(|connection| connection.id == change.connection_id) {
                     connection.path = path.clone();

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::link::Link;
 use super::table::Table;
 use super::wire::{Step, Wire};
+use crate::blob::Shelf;
 use crate::config::{Introduce, Wall};
 use crate::event::{Event, PeerHello};
 use crate::metrics::Metrics;
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) wall: Wall,
     pub(crate) window: Mutex<ReplayWindow>,
     pub(crate) table: Arc<Table>,
+    pub(crate) shelf: Arc<Shelf>,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) notes: mpsc::Sender<Note>,
     pub(crate) stop: CancellationToken,

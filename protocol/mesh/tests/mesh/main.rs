@@ -3,6 +3,7 @@
 // Everywhere else the package is called by its floor.
 extern crate kos_mesh as mesh;
 
+mod blobs;
 mod gossip;
 mod lookups;
 mod relayed;
