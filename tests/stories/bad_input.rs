@@ -162,11 +162,12 @@ fn a_home_that_cannot_be_opened_is_named_and_stays_as_it_is() {
     let bert = Shell::new();
     let refused = bert.json(&["up", "--detach", "--listen", &taken, "--api", "127.0.0.1:0"]);
     is_error(&refused, "invalid", 7);
-    says(&refused, &["mesh did not start", "port"]);
+    says(&refused, &["cannot listen on", &taken, "choose another"]);
     let again = ada.ok(&flags);
     assert_eq!((&again["pid"], &again["did"]), (&first["pid"], &first["did"]), "`up` on a living home shows its state");
     std::fs::remove_file(ada.home().join("kos.sock")).unwrap();
-    let held = ada.json(&[&flags[..], &["--passphrase-fd", "0"]].concat());
+    let held = ada.typed(&sealed, "open sesame\n");
+    let held = (serde_json::from_slice(&held.stdout).unwrap(), held.status.code().unwrap());
     is_error(&held, "state", 7);
     says(&held, &[&format!("process {}", first["pid"]), "kos down"]);
     let pid = first["pid"].as_u64().unwrap();

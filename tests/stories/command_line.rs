@@ -60,7 +60,7 @@ fn errors_have_their_codes_and_exit_codes() {
 }
 
 #[test]
-fn a_folder_is_served_asked_and_proven() {
+fn n7_a_folder_is_served_asked_and_proven_without_a_node() {
     let ada = Shell::new();
     let folder = ada.folder().join("docs");
     std::fs::create_dir(&folder).unwrap();

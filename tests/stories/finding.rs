@@ -5,7 +5,7 @@ use kos_tests::{Hub, Person, until};
 const TEXT: &str = "# Beekeeping\n\nA hive needs a second queen in spring.\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_a_stranger_finds_a_listed_agent_through_the_dht_and_never_a_private_one() {
+async fn p5_l1_10_a_stranger_finds_a_listed_agent_through_the_dht_and_never_a_private_one() {
     let hub = Hub::open(9, None).await;
     let flags = ["--bootstrap", hub.address.as_str()];
     let (bob, carol) = (Person::new(&flags).await, Person::new(&flags).await);

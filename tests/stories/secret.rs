@@ -122,7 +122,8 @@ fn no_secret_is_found_in_homes_logs_process_lists_and_answers_after_a_full_story
     assert_eq!(alice.json(&["ask", "bob/house", "again?"]).1, 3);
     bob.ok(&["audit", "verify"]);
 
-    let mut tail = Program::run(bob.command(&["events", "tail", "--json", "--after", "0"]), bob.folder().join("tail.log"));
+    let mut tail =
+        Program::run(bob.command(&["events", "tail", "--json", "--after", "0"]), bob.folder().join("tail.log"));
     let mut hay: Vec<(String, Vec<u8>)> = (0..10).map(|_| ("an event".to_owned(), tail.line().into_bytes())).collect();
     hay.extend(processes(&[&bob, &alice]));
     assert!(hay.len() >= 12, "both nodes are in the process list");

@@ -63,10 +63,7 @@ async fn an_answer_is_on_the_terminal_before_its_end_is_known_and_going_away_sto
         };
         until("the outcome is signed as cancelled", cancelled).await;
     }
-    until("nothing runs any more", async || {
-        (bob.node.status().await.unwrap().queue.running == 0).then_some(())
-    })
-    .await;
+    until("nothing runs any more", async || (bob.node.status().await.unwrap().queue.running == 0).then_some(())).await;
     api.close().await;
     alice.stop().await;
     bob.stop().await;

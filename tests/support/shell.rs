@@ -21,10 +21,7 @@ impl Shell {
 
     /// The same, with these words before each command: `ip netns exec NAME`, or another user.
     pub fn after(before: &[&str]) -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-            before: before.iter().map(|word| (*word).to_owned()).collect(),
-        }
+        Self { folder: tempfile::tempdir().unwrap(), before: before.iter().map(|word| (*word).to_owned()).collect() }
     }
 
     /// The folder around the home.

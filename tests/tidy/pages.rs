@@ -81,7 +81,7 @@ fn the_readme_begins_with_the_two_commands() {
 }
 
 #[test]
-fn p10_every_spec_is_in_the_index() {
+fn every_spec_is_in_the_index() {
     let Some(index) = tree::text("specs/README.md") else { return };
     let specs = tree::files().into_iter().filter_map(|leaf| leaf.path.strip_prefix("specs/").map(str::to_owned));
     let specs = specs.filter(|path| path.ends_with(".md") && !path.contains('/') && path != "README.md");

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use klp::{Digest, NodeId, limits};
 use libp2p::core::transport::ListenerId;
+use libp2p::swarm::ConnectionId;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, DialError as SwarmDialError};
+use libp2p::swarm::dial_opts::PeerCondition;
 use libp2p::{Multiaddr, PeerId, Swarm, mdns, metrics};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -32,6 +32,7 @@ use crate::state::State;
 use crate::swarm::only_loopback;
 use crate::topics::{self, Message, PublishError};
 
+mod dialling;
 mod heard;
 
 /// Events that wait for their reader before the swarm has to wait; a gossip message more is passed over.
@@ -259,54 +260,6 @@ impl Driver {
         }
         self.dials.wait(peer, reply);
         self.connect(peer, PeerCondition::NotDialing);
-    }
-
-    /// Dials a peer at every address that anybody has told us.
-    fn connect(&mut self, peer: PeerId, condition: PeerCondition) {
-        let addresses = self.dials.addresses(&peer);
-        let options = DialOpts::peer_id(peer).condition(condition).addresses(addresses);
-        match self.swarm.dial(options.extend_addresses_through_behaviour().build()) {
-            // Somebody else's dial is under way, or has been successful: its end is ours.
-            Ok(()) | Err(SwarmDialError::DialPeerConditionFalse(_)) => {}
-            Err(error) => self.unreachable(peer, error),
-        }
-    }
-
-    /// A dial has failed.
-    fn unreachable(&mut self, peer: PeerId, error: SwarmDialError) {
-        tracing::debug!(%peer, %error, "dial failed");
-        if self.dials.has_crossed(peer, &error) {
-            let options = DialOpts::peer_id(peer).addresses(self.dials.addresses(&peer)).allocate_new_port();
-            let options = options.condition(PeerCondition::DisconnectedAndNotDialing).extend_addresses_through_behaviour();
-            if self.swarm.dial(options.build()).is_ok() {
-                return;
-            }
-        }
-        self.relays.failed(peer, Instant::now());
-        let error = DialError::from(error);
-        let best = self.swarm.behaviour().session.best(&peer).map(|(_, path)| path.clone());
-        let result = match (best, error) {
-            (Some(path), DialError::Unreachable { attempts }) => Ok(Dialled { path, attempts }),
-            (Some(path), _) => Ok(Dialled { path, attempts: Vec::new() }),
-            (None, error) => Err(error),
-        };
-        if result.is_err() {
-            self.swarm.behaviour_mut().session.give_up(peer);
-        }
-        self.dials.end(&peer, &result);
-    }
-
-    /// Gets a stream for a session.
-    fn open(&mut self, link: &Arc<Link>, dial: bool) {
-        let peer = peer_of(link.peer);
-        if self.swarm.behaviour_mut().session.open(peer, link.id) {
-            return;
-        }
-        if dial {
-            self.connect(peer, PeerCondition::DisconnectedAndNotDialing);
-        } else {
-            self.swarm.behaviour_mut().session.give_up(peer);
-        }
     }
 
     fn noted(&mut self, note: Note) {

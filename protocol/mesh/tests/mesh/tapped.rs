@@ -51,11 +51,7 @@ impl StreamMuxer for Tap<StreamMuxerBox> {
 }
 
 impl AsyncRead for Tap<SubstreamBox> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let read = Pin::new(&mut self.inner).poll_read(context, buffer);
         if let Poll::Ready(Ok(count)) = &read {
             self.log.lock().expect("whole").extend_from_slice(&buffer[..*count]);
