@@ -6,6 +6,7 @@
 extern crate kos_klp as klp;
 
 mod cast;
+mod findings;
 mod pages;
 mod properties;
 mod rules;
