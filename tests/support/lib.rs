@@ -1,19 +1,30 @@
-//! What the stories share: real programs in homes of their own, and waiting for conditions.
-#![cfg(feature = "stories")]
-#![allow(clippy::unwrap_used, reason = "a story may end at what it did not expect")]
+//! What the tests share. Stories: real programs in homes of their own, and waiting for conditions. Hostile bytes: every way in, as a function.
+#![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
+#[cfg(feature = "stories")]
 mod api;
+#[cfg(feature = "stories")]
 mod bare;
+#[cfg(feature = "hostile")]
+pub mod hostile;
+#[cfg(feature = "stories")]
 mod http;
+#[cfg(feature = "stories")]
 mod hub;
+#[cfg(feature = "stories")]
 pub mod person;
+#[cfg(feature = "stories")]
 mod program;
+#[cfg(feature = "stories")]
 mod wait;
 
-pub use api::{Api, Event, Events, Reply, Request};
-pub use bare::Bare;
-pub use http::get;
-pub use hub::Hub;
-pub use person::Person;
-pub use program::{Exit, Program, path};
-pub use wait::{PATIENCE, eventually, until};
+#[cfg(feature = "stories")]
+pub use {
+    api::{Api, Event, Events, Reply, Request},
+    bare::Bare,
+    http::get,
+    hub::Hub,
+    person::Person,
+    program::{Exit, Program, path},
+    wait::{PATIENCE, eventually, until},
+};
