@@ -7,7 +7,8 @@
 //! KOS_REPLAY="frame 0x00ff" cargo test --release -p kos-tests --test hostile replay
 //! ```
 //!
-//! `KOS_SEEDS=FOLDER` makes the same test write the seeds there, a folder for each entry, as libFuzzer wants them (`tests/fuzz/run`).
+//! `KOS_SEEDS=FOLDER` makes the same test write the seeds there, a folder for each entry, and the tokens of mutations as a dictionary, as libFuzzer
+//! wants them (`tests/fuzz/run`).
 
 #![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
@@ -125,5 +126,8 @@ fn replay() {
                 std::fs::write(folder.join(format!("seed-{number:03}")), seed).unwrap();
             }
         }
+        let token = |token: &&[u8]| token.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+        let tokens = mutation::TOKENS.iter().map(|bytes| format!("\"{}\"\n", token(bytes)));
+        std::fs::write(Path::new(&folder).join("tokens.dict"), tokens.collect::<String>()).unwrap();
     }
 }

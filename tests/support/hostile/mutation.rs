@@ -2,8 +2,8 @@
 
 use super::Entry;
 
-/// What breaks decoders: lengths at their bounds, CBOR of forms that the profile forbids, kinds of frames.
-const TOKENS: &[&[u8]] = &[
+/// Pieces of input that break decoders: lengths at their bounds, CBOR of forms that the profile forbids, kinds of frames.
+pub const TOKENS: &[&[u8]] = &[
     &[0x00],
     &[0xff],
     &[0x7f],

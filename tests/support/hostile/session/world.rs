@@ -290,7 +290,8 @@ impl World {
     }
 
     fn finish(&mut self) {
-        for _ in 0..200 {
+        // A side that lets one request in at a time needs a round for each.
+        for _ in 0..700 {
             if !self.connected && self.dialling.is_none() {
                 self.dial(0);
             }
