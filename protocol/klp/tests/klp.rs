@@ -9,5 +9,6 @@ mod cast;
 mod findings;
 mod pages;
 mod properties;
+mod public;
 mod rules;
 mod vectors;

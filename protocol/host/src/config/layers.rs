@@ -96,7 +96,8 @@ impl Layers {
         if let Some((file, text)) = file {
             for (key, value) in read(file, text, &keys)? {
                 if key.name == HOME && self.named_file().is_none() {
-                    let (origin, expected) = (Origin::File(file.to_owned()), "set outside the home that it names".into());
+                    let (origin, expected) =
+                        (Origin::File(file.to_owned()), "set outside the home that it names".into());
                     return Err(ConfigError::Value { key: key.name, origin, expected, got: value.to_string() });
                 }
                 at_home |= key.name == HOME;
