@@ -1,27 +1,43 @@
-//! What the stories share: real programs in homes of their own, and waiting for conditions.
-#![cfg(feature = "stories")]
-#![allow(clippy::unwrap_used, reason = "a story may end at what it did not expect")]
+//! What the tests share. Stories: real programs in homes of their own, and waiting for conditions. Hostile bytes: every way in, as a function.
+#![allow(clippy::unwrap_used, reason = "a test may end at what it did not expect")]
 
+#[cfg(feature = "hostile")]
+pub mod hostile;
+
+#[cfg(feature = "stories")]
 mod api;
+#[cfg(feature = "stories")]
 mod http;
+#[cfg(feature = "stories")]
 mod hub;
+#[cfg(feature = "stories")]
 mod lan;
+#[cfg(feature = "stories")]
 pub mod person;
+#[cfg(feature = "stories")]
 mod program;
+#[cfg(feature = "stories")]
 pub mod puppet;
+#[cfg(feature = "stories")]
 mod root;
+#[cfg(feature = "stories")]
 pub mod shell;
+#[cfg(feature = "stories")]
 mod speaker;
+#[cfg(feature = "stories")]
 mod wait;
 
-pub use api::{Api, Event, Events, Reply, Request};
-pub use http::{get, get_with};
-pub use hub::Hub;
-pub use lan::Lan;
-pub use person::Person;
-pub use program::{Exit, Program, path};
-pub use puppet::Puppet;
-pub use root::is_root;
-pub use shell::Shell;
-pub use speaker::Speaker;
-pub use wait::{PATIENCE, eventually, until};
+#[cfg(feature = "stories")]
+pub use {
+    api::{Api, Event, Events, Reply, Request},
+    http::{get, get_with},
+    hub::Hub,
+    lan::Lan,
+    person::Person,
+    program::{Exit, Program, path},
+    puppet::Puppet,
+    root::is_root,
+    shell::Shell,
+    speaker::Speaker,
+    wait::{PATIENCE, eventually, until},
+};

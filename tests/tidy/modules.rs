@@ -29,6 +29,22 @@ fn folder(path: &str, is_root: bool) -> String {
     }
 }
 
+/// The targets of crates with a workspace of their own, as their manifests name them.
+fn apart() -> Vec<String> {
+    let mut paths = Vec::new();
+    for leaf in tree::files().iter().filter(|leaf| leaf.path.ends_with("/Cargo.toml")) {
+        let manifest: toml::Table = leaf.text.as_deref().unwrap_or_default().parse().unwrap();
+        if !manifest.contains_key("workspace") {
+            continue;
+        }
+        let folder = leaf.path.trim_end_matches("Cargo.toml");
+        let bins = manifest.get("bin").and_then(toml::Value::as_array).into_iter().flatten();
+        let targets = bins.chain(manifest.get("lib")).filter_map(|target| target.get("path")?.as_str());
+        paths.extend(targets.map(|path| format!("{folder}{path}")));
+    }
+    paths
+}
+
 #[test]
 fn every_rust_file_belongs_to_a_crate() {
     let rust = tree::rust();
@@ -41,6 +57,7 @@ fn every_rust_file_belongs_to_a_crate() {
             waiting.push((path.to_str().unwrap().replace('\\', "/"), true));
         }
     }
+    waiting.extend(apart().into_iter().map(|path| (path, true)));
     let mut reached = BTreeSet::new();
     while let Some((path, is_root)) = waiting.pop() {
         let Some((_, text)) = rust.iter().find(|(known, _)| *known == path) else { continue };

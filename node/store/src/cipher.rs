@@ -115,6 +115,8 @@ pub(crate) fn random<const N: usize>() -> std::io::Result<[u8; N]> {
 }
 
 #[cfg(test)]
+mod public_vectors;
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -201,6 +201,8 @@ ids! {
 }
 
 #[cfg(test)]
+mod public_vectors;
+#[cfg(test)]
 mod tests {
     use super::*;
 

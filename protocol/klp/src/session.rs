@@ -8,6 +8,7 @@
 
 mod answering;
 mod asked;
+mod outbox;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::limits;
 use crate::refusal::Refusal;
 use answering::Answering;
 use asked::Asked;
+use outbox::Outbox;
 
 /// What the session wants its owner to act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +119,7 @@ pub struct Session {
     answering: Answering,
     /// When the last frame came, for messages that begin and never end.
     heard: Duration,
-    frames: VecDeque<Frame>,
+    frames: Outbox,
     deliveries: VecDeque<Delivery>,
 }
 
@@ -133,7 +135,7 @@ impl Session {
             asked: Asked::default(),
             answering: Answering::default(),
             heard: now,
-            frames: VecDeque::new(),
+            frames: Outbox::default(),
             deliveries: VecDeque::new(),
         }
     }
@@ -166,7 +168,7 @@ impl Session {
         self.phase = phase;
         self.heard = now;
         self.frames.clear();
-        self.frames.push_back(Frame::new(Kind::Hello, 0, hello));
+        self.frames.push(Frame::new(Kind::Hello, 0, hello));
         self.answering.change_stream();
         self.asked.send_again(&mut self.frames);
         self.send_waiting();
@@ -300,7 +302,7 @@ impl Session {
         if self.frames.len() > limits::EVENTS {
             return Err(Refusal::Busy);
         }
-        self.frames.push_back(Frame::new(Kind::Event, 0, body));
+        self.frames.push(Frame::new(Kind::Event, 0, body));
         Ok(())
     }
 
@@ -356,7 +358,7 @@ impl Session {
             Phase::Closed => return,
             Phase::Detached(_) => {}
             Phase::Greeting(_) | Phase::Open => {
-                self.frames.push_back(Frame::refusal(Kind::Bye, 0, refusal, message));
+                self.frames.push(Frame::refusal(Kind::Bye, 0, refusal, message));
             }
         }
         self.end(refusal, message);
@@ -379,7 +381,7 @@ impl Session {
 
     /// The next frame to write.
     pub fn next_frame(&mut self) -> Option<Frame> {
-        self.frames.pop_front()
+        self.frames.pop()
     }
 
     /// Whether frames wait to be written.

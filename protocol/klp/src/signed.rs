@@ -9,11 +9,17 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 
 use coset::iana::{self, EnumI64 as _};
-use coset::{CborSerializable as _, CoseSign1, CoseSign1Builder, HeaderBuilder, RegisteredLabelWithPrivate};
+use coset::{
+    CborSerializable as _, CoseSign1Builder, Header, HeaderBuilder, ProtectedHeader, RegisteredLabelWithPrivate,
+    SignatureContext, sig_structure_data,
+};
 
 use crate::codec::{self, Cbor, CodecError, Digest, Value};
 use crate::identity::{Did, SecretKey};
 use crate::limits;
+
+/// The algorithm's number: Ed25519, fully specified (RFC 9864).
+const ED25519: i64 = -19;
 
 /// Something that one key says under one domain.
 pub trait Statement: Cbor {
@@ -81,33 +87,71 @@ impl<T: Statement> Signed<T> {
     /// # Errors
     /// [`VerifyError`]; nothing of an unverified statement is ever shown.
     pub fn verify(&self) -> Result<Verified<T>, VerifyError> {
-        // The outer item is checked first: coset itself accepts indefinite lengths and re-orders nothing.
-        codec::decode(&self.bytes, limits::STATEMENT)?;
-        let cose = CoseSign1::from_slice(&self.bytes).map_err(|error| CodecError::Malformed(error.to_string()))?;
-        if !cose.unprotected.is_empty() {
-            return Err(VerifyError::Header("the unprotected header is not empty"));
-        }
-        let protected = cose.protected.original_data.as_deref().unwrap_or_default();
-        codec::decode(protected, limits::STATEMENT)?;
-        let header = &cose.protected.header;
-        if header.alg != Some(algorithm()) {
-            return Err(VerifyError::Header("the algorithm is not -19 (Ed25519)"));
-        }
-        let key = <[u8; 32]>::try_from(header.key_id.as_slice())
-            .map_err(|_| VerifyError::Header("the key id is not a 32-byte key"))?;
-        let signer = Did::from_key(key).map_err(|_| VerifyError::Header("the key id is not a usable public key"))?;
-        if *header != header_of(&signer) {
-            return Err(VerifyError::Header("a protected header besides algorithm and key id"));
-        }
-        let signature = <[u8; 64]>::try_from(cose.signature.as_slice()).map_err(|_| VerifyError::Signature)?;
-        let signed = cose.tbs_data(T::DOMAIN.as_bytes());
+        let Parts { protected, payload, signature } = Parts::of(&self.bytes)?;
+        let signer = signer_of(&protected)?;
+        let signature = <[u8; 64]>::try_from(signature).map_err(|_| VerifyError::Signature)?;
+        let signed = to_be_signed(protected, T::DOMAIN, payload.as_deref().unwrap_or_default());
         if !signer.verifies(&signed, &signature) {
             return Err(VerifyError::Signature);
         }
-        let payload = cose.payload.as_deref().ok_or(VerifyError::Header("the payload is detached"))?;
-        let statement = T::from_bytes(payload, limits::STATEMENT)?;
+        let payload = payload.ok_or(VerifyError::Header("the payload is detached"))?;
+        let statement = T::from_bytes(&payload, limits::STATEMENT)?;
         Ok(Verified { statement, signer, id: Digest::of(&[&signed]), signed: self.clone() })
     }
+}
+
+/// A `COSE_Sign1`, taken apart.
+struct Parts {
+    protected: Vec<u8>,
+    payload: Option<Vec<u8>>,
+    signature: Vec<u8>,
+}
+
+impl Parts {
+    /// coset never reads what strangers send: it accepts indefinite lengths, and follows countersignatures inside countersignatures, each in
+    /// a byte string where no limit on nesting sees it, until the stack ends.
+    fn of(bytes: &[u8]) -> Result<Self, VerifyError> {
+        const FORM: CodecError = CodecError::Field { field: -1, expected: "a COSE_Sign1: an array of four" };
+        let Value::Array(parts) = codec::decode(bytes, limits::STATEMENT)? else { return Err(FORM.into()) };
+        let [protected, unprotected, payload, signature] = <[Value; 4]>::try_from(parts).map_err(|_| FORM)?;
+        let (Value::Bytes(protected), Value::Map(unprotected)) = (protected, unprotected) else {
+            return Err(FORM.into());
+        };
+        if !unprotected.is_empty() {
+            return Err(VerifyError::Header("the unprotected header is not empty"));
+        }
+        let payload = match payload {
+            Value::Bytes(payload) => Some(payload),
+            Value::Null => None,
+            _ => return Err(FORM.into()),
+        };
+        let signature = signature.into_bytes().map_err(|_| FORM)?;
+        Ok(Self { protected, payload, signature })
+    }
+}
+
+/// The key that a protected header names, when it has algorithm and key id and nothing else.
+fn signer_of(protected: &[u8]) -> Result<Did, VerifyError> {
+    let Value::Map(header) = codec::decode(protected, limits::STATEMENT)? else {
+        return Err(CodecError::Field { field: -1, expected: "a map of headers" }.into());
+    };
+    let of = |label: i64| header.iter().find(|(key, _)| *key == Value::from(label)).map(|(_, value)| value);
+    if of(1) != Some(&Value::from(ED25519)) {
+        return Err(VerifyError::Header("the algorithm is not -19 (Ed25519)"));
+    }
+    let key = of(4).and_then(Value::as_bytes).and_then(|key| <[u8; 32]>::try_from(key.as_slice()).ok());
+    let key = key.ok_or(VerifyError::Header("the key id is not a 32-byte key"))?;
+    let signer = Did::from_key(key).map_err(|_| VerifyError::Header("the key id is not a usable public key"))?;
+    if header.len() != 2 {
+        return Err(VerifyError::Header("a protected header besides algorithm and key id"));
+    }
+    Ok(signer)
+}
+
+/// The `Sig_structure` (RFC 9052, section 4.4) over the protected header and the payload as they travel.
+fn to_be_signed(protected: Vec<u8>, domain: &str, payload: &[u8]) -> Vec<u8> {
+    let protected = ProtectedHeader { original_data: Some(protected), header: Header::default() };
+    sig_structure_data(SignatureContext::CoseSign1, protected, None, domain.as_bytes(), payload)
 }
 
 impl<T> Cbor for Signed<T> {
@@ -188,15 +232,10 @@ impl<T: fmt::Debug> fmt::Debug for Verified<T> {
     }
 }
 
-fn algorithm() -> RegisteredLabelWithPrivate<iana::Algorithm> {
-    iana::Algorithm::from_i64(-19)
-        .map_or(RegisteredLabelWithPrivate::PrivateUse(-19), RegisteredLabelWithPrivate::Assigned)
-}
-
-fn header_of(signer: &Did) -> coset::Header {
-    let mut header = HeaderBuilder::new().key_id(signer.key().to_vec()).build();
-    header.alg = Some(algorithm());
-    header
+fn header_of(signer: &Did) -> Header {
+    let algorithm = iana::Algorithm::from_i64(ED25519)
+        .map_or(RegisteredLabelWithPrivate::PrivateUse(ED25519), RegisteredLabelWithPrivate::Assigned);
+    HeaderBuilder::new().algorithm_label(algorithm).key_id(signer.key().to_vec()).build()
 }
 
 #[cfg(test)]
@@ -268,7 +307,7 @@ mod tests {
     #[test]
     fn an_unprotected_header_is_refused() {
         let made = Verified::sign(Note(5), &SecretKey::from_seed(&[1; 32]));
-        let mut cose = CoseSign1::from_slice(made.signed().as_bytes()).expect("cose");
+        let mut cose = coset::CoseSign1::from_slice(made.signed().as_bytes()).expect("cose");
         cose.unprotected = HeaderBuilder::new().key_id(vec![1]).build();
         let changed = Signed::<Note>::from_bytes(cose.to_vec().expect("encodes"));
         assert!(matches!(changed.verify(), Err(VerifyError::Header(_))));

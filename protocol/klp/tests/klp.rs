@@ -6,7 +6,9 @@
 extern crate kos_klp as klp;
 
 mod cast;
+mod findings;
 mod pages;
 mod properties;
+mod public;
 mod rules;
 mod vectors;

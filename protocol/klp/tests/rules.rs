@@ -210,6 +210,8 @@ fn s23_a_receipt_says_how_far_it_has_come_and_who_signed() {
     receipt.outcome = None;
     assert_eq!(receipt.verify().err(), Some(Refusal::Signature), "a certificate without its outcome");
     receipt.agent = None;
+    assert_eq!(receipt.verify().err(), Some(Refusal::Signature), "an answer that nobody has signed");
+    receipt.answer = None;
     assert_eq!(receipt.verify().expect("holds").state, State::Ordered);
     let again = Receipt::from_bytes(&receipt.to_bytes(), limits::MESSAGE).expect("decodes");
     assert_eq!(again, receipt);

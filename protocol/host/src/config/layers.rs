@@ -64,6 +64,22 @@ impl Layers {
     /// # Errors
     /// [`ConfigError`], which names the key and the file, variable or flag.
     pub fn load<T: Settings>(&self) -> Result<Loaded<T>, ConfigError> {
+        let home = T::keys().iter().find(|key| key.name == HOME).map(|key| self.overlay(key)).transpose()?.flatten();
+        let file = match (self.named_file(), home) {
+            (Some(file), _) => Some(file),
+            (None, Some((home, _))) => file_in(Path::new(home.as_str().unwrap_or_default()))?,
+            (None, None) => file_in(&self.platform()?)?,
+        };
+        let Some(file) = file else { return self.lay(None) };
+        let text = fs::read_to_string(&file).map_err(|source| ConfigError::Read { file: file.clone(), source })?;
+        self.lay(Some((&file, &text)))
+    }
+
+    /// [`Layers::load`] with this text as the settings file's.
+    ///
+    /// # Errors
+    /// As [`Layers::load`].
+    pub fn lay<T: Settings>(&self, file: Option<(&Path, &str)>) -> Result<Loaded<T>, ConfigError> {
         let keys = T::keys();
         let mut tree = serde_json::to_value(T::default()).map_err(ConfigError::Shape)?;
         let mut origins: BTreeMap<&'static str, Origin> = BTreeMap::new();
@@ -76,26 +92,20 @@ impl Layers {
         for key in &keys {
             over.extend(self.overlay(key)?.map(|(value, origin)| (key, value, origin)));
         }
-        let named = self.named_file();
-        let platform = || home::default_folder(self.program, |name| self.variables.get(name).cloned());
-        let file = match (&named, over.iter().find(|(key, ..)| key.name == HOME)) {
-            (Some(file), _) => Some(file.clone()),
-            (None, Some((_, home, _))) => file_in(Path::new(home.as_str().unwrap_or_default()))?,
-            (None, None) => file_in(&platform()?)?,
-        };
         let mut at_home = over.iter().any(|(key, ..)| key.name == HOME);
-        if let Some(file) = &file {
-            for (key, value) in read(file, &keys)? {
-                if key.name == HOME && named.is_none() {
-                    let (origin, expected) = (Origin::File(file.clone()), "set outside the home that it names".into());
+        if let Some((file, text)) = file {
+            for (key, value) in read(file, text, &keys)? {
+                if key.name == HOME && self.named_file().is_none() {
+                    let (origin, expected) =
+                        (Origin::File(file.to_owned()), "set outside the home that it names".into());
                     return Err(ConfigError::Value { key: key.name, origin, expected, got: value.to_string() });
                 }
                 at_home |= key.name == HOME;
-                put(key, value, Origin::File(file.clone()));
+                put(key, value, Origin::File(file.to_owned()));
             }
         }
         if let (false, Some(key)) = (at_home, keys.iter().find(|key| key.name == HOME)) {
-            put(key, json!(platform()?), Origin::Default);
+            put(key, json!(self.platform()?), Origin::Default);
         }
         for (key, value, origin) in over {
             put(key, value, origin);
@@ -108,7 +118,12 @@ impl Layers {
         });
         let settings = settings.collect();
         let value = serde_json::from_value(tree).map_err(ConfigError::Shape)?;
-        Ok(Loaded { value, file, settings })
+        Ok(Loaded { value, file: file.map(|(file, _)| file.to_owned()), settings })
+    }
+
+    /// The platform's folder for this program.
+    fn platform(&self) -> Result<PathBuf, ConfigError> {
+        Ok(home::default_folder(self.program, |name| self.variables.get(name).cloned())?)
     }
 
     /// What variable and flag say about a key; the flag wins.
@@ -151,13 +166,12 @@ fn file_in(home: &Path) -> Result<Option<PathBuf>, ConfigError> {
 }
 
 /// The values of a settings file, each checked.
-fn read<'k>(file: &Path, keys: &'k [Key]) -> Result<Vec<(&'k Key, Value)>, ConfigError> {
-    let text = fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+fn read<'k>(file: &Path, text: &str, keys: &'k [Key]) -> Result<Vec<(&'k Key, Value)>, ConfigError> {
     let syntax = |reason: String| ConfigError::Syntax { file: file.to_owned(), reason };
     let tree: Value = if file.extension().is_some_and(|end| end == "json") {
-        serde_json::from_str(&text).map_err(|error| syntax(error.to_string()))?
+        serde_json::from_str(text).map_err(|error| syntax(error.to_string()))?
     } else {
-        toml::from_str(&text).map_err(|error| syntax(error.to_string()))?
+        toml::from_str(text).map_err(|error| syntax(error.to_string()))?
     };
     if !tree.is_object() {
         return Err(syntax("not a table of keys".into()));

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::asked::AGAIN;
 use super::asked::{cost, join};
+use super::outbox::Outbox;
 use super::{ChunkError, Delivery};
 use crate::frame::{Frame, Kind};
 use crate::hello::Memory;
@@ -45,11 +46,11 @@ impl Job {
         end + usize::try_from(self.sent - self.taken).unwrap_or(usize::MAX)
     }
 
-    fn send_end(&self, id: u64, frames: &mut VecDeque<Frame>) {
+    fn send_end(&self, id: u64, frames: &mut Outbox) {
         match &self.end {
             Some(End::Response(body)) => frames.extend(Frame::fragments(Kind::Response, id, false, body.clone())),
             Some(End::Refused(refusal, message)) => {
-                frames.push_back(Frame::refusal(Kind::Error, id, Some(*refusal), message));
+                frames.push(Frame::refusal(Kind::Error, id, Some(*refusal), message));
             }
             None => {}
         }
@@ -67,8 +68,11 @@ impl Job {
         Ok(())
     }
 
-    /// Sends everything after the first `received` once more.
-    fn resume(&mut self, id: u64, received: u64, frames: &mut VecDeque<Frame>) -> Result<(), Refusal> {
+    /// Sends everything after the first `received` once more; on one stream that may be wanted once.
+    fn resume(&mut self, id: u64, received: u64, frames: &mut Outbox) -> Result<(), Refusal> {
+        if !self.paused {
+            return Err(Refusal::Malformed);
+        }
         let mut at = self.taken;
         let mut left = self.untaken.iter();
         while at < received {
@@ -116,12 +120,13 @@ impl Answering {
         &mut self,
         frame: Frame,
         memory: Memory,
-        frames: &mut VecDeque<Frame>,
+        frames: &mut Outbox,
         out: &mut VecDeque<Delivery>,
     ) -> Result<(), Refusal> {
         let (id, again) = (frame.id, frame.again);
         let prefix = if again { AGAIN } else { 0 };
         let Some(mut body) = join(&mut self.partial, frame, limits::MESSAGE + prefix)? else { return Ok(()) };
+        let mut forgotten = false;
         if again {
             if body.len() < prefix {
                 return Err(Refusal::Malformed);
@@ -133,23 +138,24 @@ impl Answering {
                 return job.resume(id, received, frames);
             }
             // It was first sent to somebody who remembers all that has come since: then what has not come has not run.
-            if *asked_of != memory || id <= self.highest {
-                let message = "this request was begun, and what became of it is forgotten";
-                frames.push_back(Frame::refusal(Kind::Error, id, Some(Refusal::UnknownOutcome), message));
-                self.highest = self.highest.max(id);
-                return Ok(());
-            }
+            forgotten = *asked_of != memory || id <= self.highest;
         } else if id <= self.highest {
             return Err(Refusal::Malformed);
         }
-        self.highest = id;
-        if self.jobs.len() - self.finished.len() >= limits::IN_FLIGHT {
+        self.highest = self.highest.max(id);
+        // Whoever keeps to the limit waits for an answer before it asks more, and cannot have one that is not written yet.
+        if self.running() + frames.answers() >= limits::IN_FLIGHT {
             self.strikes += 1;
             if self.strikes > limits::STRIKES {
                 return Err(Refusal::Busy);
             }
-            let message = "64 requests of yours are running already";
-            frames.push_back(Frame::refusal(Kind::Error, id, Some(Refusal::Busy), message));
+            let message = "64 requests of yours are open already";
+            frames.push(Frame::refusal(Kind::Error, id, Some(Refusal::Busy), message));
+            return Ok(());
+        }
+        if forgotten {
+            let message = "this request was begun, and what became of it is forgotten";
+            frames.push(Frame::refusal(Kind::Error, id, Some(Refusal::UnknownOutcome), message));
             return Ok(());
         }
         if body.is_empty() {
@@ -178,7 +184,7 @@ impl Answering {
     }
 
     /// The peer does not want the answer any more. One that is finished is on its way already.
-    pub(super) fn cancel(&mut self, id: u64, frames: &mut VecDeque<Frame>, out: &mut VecDeque<Delivery>) {
+    pub(super) fn cancel(&mut self, id: u64, frames: &mut Outbox, out: &mut VecDeque<Delivery>) {
         if self.is_running(id) {
             self.end(id, End::Refused(Refusal::Cancelled, String::new()), frames);
             out.push_back(Delivery::Cancelled { id });
@@ -191,7 +197,7 @@ impl Answering {
         chunk: Bytes,
         window: u64,
         now: Duration,
-        frames: &mut VecDeque<Frame>,
+        frames: &mut Outbox,
     ) -> Result<(), ChunkError> {
         if chunk.len() > limits::FRAME {
             return Err(ChunkError::TooLarge);
@@ -208,12 +214,12 @@ impl Answering {
         job.sent = sent;
         job.untaken.push_back(chunk.clone());
         if !job.paused {
-            frames.push_back(Frame::new(Kind::Chunk, id, chunk));
+            frames.push(Frame::new(Kind::Chunk, id, chunk));
         }
         Ok(())
     }
 
-    pub(super) fn respond(&mut self, id: u64, body: Bytes, most: u64, frames: &mut VecDeque<Frame>) {
+    pub(super) fn respond(&mut self, id: u64, body: Bytes, most: u64, frames: &mut Outbox) {
         if body.len() as u64 > most {
             let message = format!("the answer has {} bytes, but {most} are allowed", body.len());
             self.refuse(id, Refusal::TooLarge, message, frames);
@@ -222,17 +228,22 @@ impl Answering {
         }
     }
 
-    pub(super) fn refuse(&mut self, id: u64, refusal: Refusal, message: String, frames: &mut VecDeque<Frame>) {
+    pub(super) fn refuse(&mut self, id: u64, refusal: Refusal, message: String, frames: &mut Outbox) {
         if self.is_running(id) {
             self.end(id, End::Refused(refusal, message), frames);
         }
+    }
+
+    /// Requests that have no end yet.
+    fn running(&self) -> usize {
+        self.jobs.len() - self.finished.len()
     }
 
     fn is_running(&self, id: u64) -> bool {
         self.jobs.get(&id).is_some_and(|job| job.end.is_none())
     }
 
-    fn end(&mut self, id: u64, end: End, frames: &mut VecDeque<Frame>) {
+    fn end(&mut self, id: u64, end: End, frames: &mut Outbox) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.end = Some(end);
         job.blocked = None;
@@ -249,7 +260,7 @@ impl Answering {
     }
 
     /// Refuses what has waited too long for credit.
-    pub(super) fn tick(&mut self, now: Duration, frames: &mut VecDeque<Frame>, out: &mut VecDeque<Delivery>) {
+    pub(super) fn tick(&mut self, now: Duration, frames: &mut Outbox, out: &mut VecDeque<Delivery>) {
         let is_stalled = |job: &Job| job.blocked.is_some_and(|since| now.saturating_sub(since) > limits::STALL);
         let stalled: Vec<u64> = self.jobs.iter().filter(|(_, job)| is_stalled(job)).map(|(id, _)| *id).collect();
         for id in stalled {
@@ -275,6 +286,6 @@ impl Answering {
 
     /// Whether nothing is running.
     pub(super) fn is_idle(&self) -> bool {
-        self.jobs.len() == self.finished.len()
+        self.running() == 0
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use super::Delivery;
+use super::outbox::Outbox;
 use crate::frame::{Frame, HEADER, Kind};
 use crate::hello::{Limits, Memory, NO_MEMORY};
 use crate::limits;
@@ -58,7 +59,7 @@ impl Asked {
     }
 
     /// Sends what the limits let through.
-    pub(super) fn send_waiting(&mut self, limits: &Limits, frames: &mut VecDeque<Frame>, out: &mut VecDeque<Delivery>) {
+    pub(super) fn send_waiting(&mut self, limits: &Limits, frames: &mut Outbox, out: &mut VecDeque<Delivery>) {
         while (self.open.len() as u64) < limits.in_flight {
             let Some((id, body)) = self.waiting.pop_front() else { return };
             if body.len() as u64 > limits.message {
@@ -88,7 +89,7 @@ impl Asked {
     }
 
     /// Sends every open request once more, each led by how much of its answer has arrived and whom it was first sent to.
-    pub(super) fn send_again(&mut self, frames: &mut VecDeque<Frame>) {
+    pub(super) fn send_again(&mut self, frames: &mut Outbox) {
         self.partial = None;
         for (id, call) in &mut self.open {
             let memory = call.memory.unwrap_or(NO_MEMORY);
@@ -96,29 +97,29 @@ impl Asked {
             frames.extend(Frame::fragments(Kind::Request, *id, true, body.into()));
             if call.taken > 0 {
                 call.told = call.taken;
-                frames.push_back(Frame::credit(*id, call.taken));
+                frames.push(Frame::credit(*id, call.taken));
             }
             if call.cancelled {
-                frames.push_back(Frame::new(Kind::Cancel, *id, Bytes::new()));
+                frames.push(Frame::new(Kind::Cancel, *id, Bytes::new()));
             }
         }
     }
 
-    pub(super) fn cancel(&mut self, id: u64, frames: &mut VecDeque<Frame>) {
+    pub(super) fn cancel(&mut self, id: u64, frames: &mut Outbox) {
         self.waiting.retain(|(waiting, _)| *waiting != id);
         if let Some(call) = self.open.get_mut(&id).filter(|call| !call.cancelled) {
             call.cancelled = true;
-            frames.push_back(Frame::new(Kind::Cancel, id, Bytes::new()));
+            frames.push(Frame::new(Kind::Cancel, id, Bytes::new()));
         }
     }
 
     /// The reader took this chunk; a quarter of the window at a time, the peer is told.
-    pub(super) fn taken(&mut self, id: u64, chunk: &Bytes, frames: &mut VecDeque<Frame>) {
+    pub(super) fn taken(&mut self, id: u64, chunk: &Bytes, frames: &mut Outbox) {
         let Some(call) = self.open.get_mut(&id) else { return };
         call.taken += cost(chunk);
         if call.taken - call.told >= limits::UNREAD as u64 / 4 {
             call.told = call.taken;
-            frames.push_back(Frame::credit(id, call.taken));
+            frames.push(Frame::credit(id, call.taken));
         }
     }
 

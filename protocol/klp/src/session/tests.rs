@@ -4,6 +4,7 @@ use super::*;
 use crate::frame::HEADER;
 use bytes::BytesMut;
 
+mod greedy;
 mod moves;
 
 const START: Duration = Duration::from_secs(100);

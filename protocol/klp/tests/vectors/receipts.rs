@@ -49,6 +49,10 @@ fn s23_receipt_vectors() {
         case("answered", |receipt| receipt.acknowledgement = None),
         case("answered, kept without the answer", |receipt| receipt.answer = None),
         case("ordered", forget_answer),
+        case("an answer without an outcome", |receipt| {
+            forget_answer(receipt);
+            receipt.answer = Some(Bytes(ANSWER.to_vec()));
+        }),
         case("another answer", |receipt| receipt.answer = Some(Bytes(b"2. other.md:1-1\n".to_vec()))),
         case("another question", |receipt| {
             let _old = receipt.arguments.insert("text".into(), "how do I part?".into());

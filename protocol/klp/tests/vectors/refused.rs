@@ -91,6 +91,10 @@ fn small_order() -> Vec<u8> {
     forged.with_signature([neutral, vec![0; 32]].concat())
 }
 
+fn countersignature() -> Value {
+    Value::Array(vec![Value::Bytes(header(vec![alg(-19), kid()])), Value::Map(vec![]), Value::Bytes(vec![1; 64])])
+}
+
 fn headers() -> Vec<(&'static str, Vec<u8>)> {
     let lone = |key: i64, value: Value| Value::Map(vec![(key.into(), value)]);
     vec![
@@ -105,6 +109,7 @@ fn headers() -> Vec<(&'static str, Vec<u8>)> {
         ("an extra header: crit", with_header(vec![alg(-19), (2.into(), Value::Array(vec![4.into()])), kid()])),
         ("an extra header: an empty IV", with_header(vec![alg(-19), kid(), (5.into(), Value::Bytes(vec![]))])),
         ("an extra header: an empty partial IV", with_header(vec![alg(-19), kid(), (6.into(), Value::Bytes(vec![]))])),
+        ("an extra header: a countersignature", with_header(vec![alg(-19), kid(), (7.into(), countersignature())])),
         ("an extra header: private label", with_header(vec![alg(-19), kid(), ((-70_001).into(), 1.into())])),
         ("an extra header: text label", with_header(vec![alg(-19), kid(), ("aud".into(), 1.into())])),
         ("the protected header out of order", with_header(vec![kid(), alg(-19)])),
