@@ -113,7 +113,7 @@ fn shown_lines_fit_printed_ones() {
         ("a…", "ab", true),
         ("…b", "ab", true),
         ("a…c", "abc", true),
-        ("a…c", "abd", false),
+        ("a…c", "abx", false),
         ("", "x", false),
     ] {
         assert_eq!(fits(shown, printed), expected, "{shown} {printed}");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use klp::rule::permit::{Call, Counter, Facts, Used, Verdict, decide};
 use klp::statement::grant::{Grant, Window};
-use klp::{AgentId, Cbor as _, Did, Digest, NodeId, OwnerId, Refusal, Signed, Timestamp, Verified, limits};
+use klp::{AgentId, Cbor as _, Digest, NodeId, OwnerId, Refusal, Signed, Timestamp, Verified, limits};
 
 use super::cast::{self, ALICE, BOB, BOB_AGENT, BOB_NODE, CAROL, NOW, agent, node, owner};
 use super::input::{Input, part};
@@ -31,8 +31,8 @@ impl Facts for World {
         self.used.get(&counter.grant).copied().unwrap_or_default()
     }
 
-    fn may_issue(&self, owner: &OwnerId, signer: &Did) -> bool {
-        owner.0 == *signer || (self.certified && *signer == node(BOB_NODE).0)
+    fn may_issue(&self, grant: &Verified<Grant>) -> bool {
+        grant.issuer.0 == grant.signer() || (self.certified && grant.signer() == node(BOB_NODE).0)
     }
 }
 
@@ -147,7 +147,7 @@ fn oracle(call: &Call<'_>, chain: &[Verified<Grant>], world: &World, now: Timest
         let issuer = before.map_or(Some(call.owner), |before| before.holder);
         denied |= issuer != Some(grant.issuer) || grant.parent != before.map(Verified::id);
         denied |= grant.node != call.node || grant.agent != call.agent;
-        denied |= !world.may_issue(&grant.issuer, &grant.signer());
+        denied |= !world.may_issue(grant);
     }
     if denied {
         return Verdict::Deny(Refusal::Denied);

@@ -239,7 +239,11 @@ async fn s18_a_checkpoint_comes_after_64_entries_or_a_minute_or_at_stop() {
     assert_eq!(covered().await, 65);
     append(&store, 1).await;
     store.stop(Timestamp(61_063)).await.expect("stops");
-    assert_eq!(covered().await, 66);
+    assert!(
+        matches!(store.verify_log().await, Err(StoreError::Stopped)),
+        "the file is closed, although a handle is left"
+    );
+    assert_eq!(on_disk(folder.path()).verify_log().await.expect("verifies").covered, 66);
     let anchor = Anchor::load(&folder.path().join("anchor")).expect("loads").expect("there");
     assert_eq!(anchor.size, 66);
 }

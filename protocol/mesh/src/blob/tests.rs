@@ -207,7 +207,7 @@ async fn s13_a_server_that_lies_is_noticed() {
         ("other bytes", none(), answer(5, b"hallo"), Refusal::Signature),
         ("fewer bytes, and it says so", none(), answer(4, b"hell"), Refusal::Signature),
         ("what was held was wrong", held(b"ha"), answer(5, b"llo"), Refusal::Signature),
-        ("fewer bytes than it says", none(), answer(5, b"hel"), Refusal::Unreachable),
+        ("fewer bytes than it says", none(), answer(5, b"he"), Refusal::Unreachable),
         ("less than is held already", held(b"hello!"), answer(5, b""), Refusal::Malformed),
         ("more than any blob has", none(), answer(limits::BLOB + 1, b""), Refusal::TooLarge),
         ("a later version", none(), vec![2, 2, 0, 8], Refusal::Version),

@@ -143,8 +143,8 @@ async fn s13_what_is_not_offered_to_the_asker_now_is_not_found_in_the_same_words
 
     let unknown = fetch(&alice.mesh, bob.id(), Digest::of(&[b"unknown"])).await.expect_err("unknown");
     assert_eq!(unknown.refusal, Refusal::NotFound);
-    let anothers = fetch(&alice.mesh, bob.id(), carols).await.expect_err("offered to Carol");
-    assert_eq!(anothers, unknown);
+    let not_mine = fetch(&alice.mesh, bob.id(), carols).await.expect_err("offered to Carol");
+    assert_eq!(not_mine, unknown);
 
     let until = Instant::now() + Duration::from_millis(500);
     let brief = within(bob.mesh.offer(alice.id(), content(3000).into(), until)).await.expect("offered");
