@@ -4,6 +4,7 @@
 mod bad_input;
 mod command_line;
 mod finding;
+mod interop;
 mod local_api;
 mod peers;
 mod quiet;

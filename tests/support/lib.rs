@@ -36,7 +36,7 @@ pub use {
     person::Person,
     program::{Exit, Program, path},
     puppet::Puppet,
-    root::is_root,
+    root::{has, is_root},
     shell::Shell,
     speaker::Speaker,
     wait::{PATIENCE, eventually, until},
