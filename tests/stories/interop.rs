@@ -54,8 +54,7 @@ fn n11_a_javascript_client_written_from_the_specs_talks_to_a_node_over_tcp_and_w
     bob.ok(&["grant", "add", "js", "specs.ask", "--calls", "100"]);
 
     let (tcp, ws, his) = (listen(false), listen(true), bob.ticket());
-    let talk =
-        client(&["--keys", &keys, "--tcp", &tcp, "--ws", &ws, "--node-ticket", &his, "--receipt-out", &mine]);
+    let talk = client(&["--keys", &keys, "--tcp", &tcp, "--ws", &ws, "--node-ticket", &his, "--receipt-out", &mine]);
     for transport in ["tcp", "ws"] {
         for step in [
             "Hello both ways",

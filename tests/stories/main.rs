@@ -7,6 +7,7 @@ mod finding;
 mod interop;
 mod local_api;
 mod peers;
+mod permission;
 mod quiet;
 mod readme;
 mod revoked;

@@ -1,0 +1,276 @@
+//! Who may ask what: every kind of request as everybody, and every call as everybody who should not get through. Each refusal has its
+//! code and its entry in the log; a kind that is added without a row here fails the test.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use klp::message::{self, Acknowledge, Call, Empty, Grants, Missing, Query, Request, Since, Wants, kind};
+use klp::statement::grant::{Budget, Grant, Window};
+use klp::statement::receipt::{Acknowledgement, Order, request_digest};
+use klp::{AgentId, Cbor as _, Digest, NodeId, OwnerId, Refusal, SecretKey, Verified};
+use kos_tests::puppet::{Arguments, now, text};
+use kos_tests::{Person, Puppet};
+use node::inbound::Access;
+use node::services::audit::Filter;
+use node::services::grants::Limits;
+
+const HOME: &str = "# House rules\n\nThe key of the garden shed lies under the third flower pot.\n";
+
+/// How a peer stands to the node that it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// It has said Hello, and no more.
+    Silent,
+    /// It has said whose node it is.
+    Introduced,
+    /// Its owner is a contact.
+    Contact,
+}
+
+/// What a request of one kind gets, as each of the three.
+struct Row {
+    kind: &'static str,
+    access: Access,
+    body: fn(&Puppet, NodeId) -> Vec<u8>,
+    outcome: [Result<(), Refusal>; 3],
+}
+
+const YES: Result<(), Refusal> = Ok(());
+const NO: Result<(), Refusal> = Err(Refusal::Denied);
+
+fn whole(kind: &str, body: &impl klp::Cbor) -> Vec<u8> {
+    Request::new(kind, body).to_bytes()
+}
+
+fn acknowledge(puppet: &Puppet, _: NodeId) -> Vec<u8> {
+    let said = Acknowledgement { outcome: Digest([1; 32]), bytes: 1, at: now() };
+    let acknowledgement = Verified::sign(said, &puppet.node).signed().clone();
+    whole(kind::ACKNOWLEDGE, &Acknowledge { order: Digest([2; 32]), acknowledgement })
+}
+
+fn without_grant(puppet: &Puppet, node: NodeId) -> Vec<u8> {
+    let agent = AgentId(SecretKey::from_seed(&[98; 32]).did());
+    whole(kind::CALL, &puppet.call((node, agent), &[], text("x"), |_| {}))
+}
+
+const TABLE: &[Row] = &[
+    Row { kind: kind::PING, access: Access::Anybody, body: |_, _| whole(kind::PING, &Empty), outcome: [YES; 3] },
+    Row {
+        kind: kind::DIRECTORY,
+        access: Access::Anybody,
+        body: |_, _| whole(kind::DIRECTORY, &Query { text: None, capability: None, agent: None }),
+        outcome: [YES; 3],
+    },
+    Row {
+        kind: kind::CAPABILITIES,
+        access: Access::Introduced,
+        body: |_, _| whole(kind::CAPABILITIES, &Wants { wants: BTreeSet::new() }),
+        outcome: [NO, YES, YES],
+    },
+    Row { kind: kind::CALL, access: Access::Introduced, body: without_grant, outcome: [NO; 3] },
+    Row {
+        kind: kind::GRANTS,
+        access: Access::Introduced,
+        body: |_, _| whole(kind::GRANTS, &Empty),
+        outcome: [NO, YES, YES],
+    },
+    Row {
+        kind: kind::DELIVER_GRANT,
+        access: Access::Contact,
+        body: |_, _| whole(kind::DELIVER_GRANT, &Grants { chains: Vec::new() }),
+        outcome: [NO, NO, YES],
+    },
+    Row {
+        kind: kind::REVOCATIONS,
+        access: Access::Introduced,
+        // Of somebody else's revocations this node says nothing.
+        body: |puppet, _| whole(kind::REVOCATIONS, &Since { owner: puppet.owner_id(), seq: 0 }),
+        outcome: [NO; 3],
+    },
+    Row {
+        kind: kind::DELIVER_REVOCATION,
+        access: Access::Anybody,
+        body: |_, _| whole(kind::DELIVER_REVOCATION, &message::Revocations { revocations: Vec::new(), head: None }),
+        outcome: [YES; 3],
+    },
+    Row { kind: kind::ACKNOWLEDGE, access: Access::Introduced, body: acknowledge, outcome: [NO; 3] },
+    Row {
+        kind: kind::MISSING,
+        access: Access::Introduced,
+        body: |_, _| whole(kind::MISSING, &Missing { orders: Vec::new() }),
+        outcome: [NO, YES, YES],
+    },
+    // Last, because it makes a silent peer an introduced one.
+    Row {
+        kind: kind::INTRODUCE,
+        access: Access::Anybody,
+        body: |puppet, _| whole(kind::INTRODUCE, &puppet.introduction),
+        outcome: [YES; 3],
+    },
+];
+
+async fn entries(bob: &Person) -> u64 {
+    bob.node.audit.verify().await.unwrap().entries
+}
+
+/// The code of the newest denial in the log.
+async fn newest_denial(bob: &Person) -> String {
+    let filter = Filter { kind: Some("denied".to_owned()), limit: Some(1), ..Filter::default() };
+    let entry = bob.node.audit.list(filter).await.unwrap().remove(0);
+    let code = entry.detail.split(' ').find_map(|part| part.strip_prefix("code=")).map(str::to_owned);
+    code.unwrap_or_else(|| panic!("{entry:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_every_kind_of_request_is_decided_for_everybody_and_each_denial_is_written_down() {
+    let bob = Person::new(&[]).await;
+    let registered: BTreeMap<_, _> = bob.node.inbound().table().into_iter().collect();
+    let listed: BTreeMap<_, _> = TABLE.iter().map(|row| (row.kind.to_owned(), row.access)).collect();
+    assert_eq!(registered, listed, "a kind without a row in this table");
+    for (seed, standing) in [(101, Standing::Silent), (102, Standing::Introduced), (103, Standing::Contact)] {
+        let peer = Puppet::open(seed).await;
+        if standing == Standing::Contact {
+            bob.node.contacts.add(&peer.ticket(), "peer").await.unwrap();
+        }
+        let node = match standing {
+            Standing::Silent => peer.dial(&bob).await,
+            _ => peer.meet(&bob).await,
+        };
+        for row in TABLE {
+            let before = entries(&bob).await;
+            let got = peer.send(node, (row.body)(&peer, node)).await.map(drop);
+            assert_eq!(got, row.outcome[standing as usize], "{} as {standing:?}", row.kind);
+            let written = entries(&bob).await - before;
+            assert_eq!(written, u64::from(got.is_err()), "{} as {standing:?}: each denial is one entry", row.kind);
+            if got.is_err() {
+                assert_eq!(newest_denial(&bob).await, "denied", "{} as {standing:?}", row.kind);
+            }
+        }
+        peer.close();
+    }
+    bob.stop().await;
+}
+
+/// A link that Alice makes of what she holds, spoiled as the story wants.
+fn link(alice: &Puppet, holder: OwnerId, parent: &Verified<Grant>, change: impl FnOnce(&mut Grant)) -> Verified<Grant> {
+    let mut grant = Grant {
+        issuer: alice.owner_id(),
+        holder: Some(holder),
+        node: parent.node,
+        agent: parent.agent,
+        capability: parent.capability.clone(),
+        arguments: None,
+        budget: Budget { calls: None, bytes: None, window: Window::Total },
+        issued: now(),
+        expires: parent.expires,
+        parent: Some(parent.id()),
+        seq: now().0,
+    };
+    change(&mut grant);
+    Verified::sign(grant, &alice.owner)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s14_every_call_outside_its_grants_is_refused_with_its_code_before_any_deed() {
+    let (alice, carol) = (Puppet::open(111).await, Puppet::open(112).await);
+    let bob = Person::new(&[]).await;
+    let folder = bob.documents("house", &[("rules.md", HOME)]);
+    let house = bob.serve(&folder, "house", "private").await;
+    let attic = bob.serve(&folder, "attic", "private").await;
+    bob.node.contacts.add(&alice.ticket(), "alice").await.unwrap();
+    bob.node.contacts.add(&carol.ticket(), "carol").await.unwrap();
+    let args: BTreeMap<String, String> = [("text".to_owned(), "*".to_owned())].into();
+    let limits = Limits { calls: Some(2), args: Some(args), ..Limits::default() };
+    let granted = bob.node.grants.add("alice", "house.ask", limits).await.unwrap();
+    let node = alice.meet(&bob).await;
+    carol.meet(&bob).await;
+    let [house, attic] = [house, attic].map(|agent| AgentId(agent.did.parse().unwrap()));
+    let first = alice.grants(node).await.remove(0).remove(0);
+    let to_carol = |change: fn(&mut Grant)| link(&alice, carol.owner_id(), &first, change);
+    let fine = to_carol(|_| {});
+
+    let call = |peer: &Puppet, agent: AgentId, chain: &[Verified<Grant>], capability: &str, arguments: Arguments| {
+        let call = peer.call((node, agent), chain, arguments, |_| {});
+        let request = request_digest(&call.salt, capability, &call.arguments);
+        let order = Order { capability: capability.to_owned(), request, ..(*call.order.verify().unwrap()).clone() };
+        Call { order: Verified::sign(order, &peer.node).signed().clone(), ..call }
+    };
+    let ask = |peer: &Puppet, chain: &[Verified<Grant>]| call(peer, house, chain, "ask", text("where is the key?"));
+    let wide: Arguments = [("text".to_owned(), "x".to_owned()), ("limit".to_owned(), "20".to_owned())].into();
+    let (far, other) = (SecretKey::from_seed(&[97; 32]).did(), to_carol(|grant| grant.agent = AgentId(grant.issuer.0)));
+    let elsewhere = link(&alice, carol.owner_id(), &first, |grant| grant.node = NodeId(far));
+    let by_carol = Verified::sign(Grant { issuer: alice.owner_id(), ..(*fine).clone() }, &carol.owner);
+    let self_made = link(&alice, alice.owner_id(), &first, |grant| grant.parent = None);
+    let cases: Vec<(&str, &Puppet, Call, Refusal)> = vec![
+        ("without a grant", &alice, ask(&alice, &[]), Refusal::Denied),
+        ("another agent", &alice, call(&alice, attic, &[first.clone()], "ask", text("x")), Refusal::Denied),
+        ("another capability", &alice, call(&alice, house, &[first.clone()], "write", text("x")), Refusal::Capability),
+        ("other arguments", &alice, call(&alice, house, &[first.clone()], "ask", wide.clone()), Refusal::Arguments),
+        ("no arguments", &alice, call(&alice, house, &[first.clone()], "ask", Arguments::new()), Refusal::Arguments),
+        ("somebody else's grant", &carol, ask(&carol, &[first.clone()]), Refusal::Denied),
+        ("a grant that she made herself", &alice, ask(&alice, &[self_made]), Refusal::Denied),
+        ("only the last link", &carol, ask(&carol, &[fine.clone()]), Refusal::Denied),
+        ("links in another order", &carol, ask(&carol, &[fine.clone(), first.clone()]), Refusal::Denied),
+        ("a link twice", &carol, ask(&carol, &[first.clone(), fine.clone(), fine.clone()]), Refusal::Denied),
+        ("a link of another agent", &carol, ask(&carol, &[first.clone(), other]), Refusal::Denied),
+        ("a link of another node", &carol, ask(&carol, &[first.clone(), elsewhere]), Refusal::Denied),
+        ("a link that another key signed", &carol, ask(&carol, &[first.clone(), by_carol]), Refusal::Denied),
+        (
+            "wider than the parent",
+            &carol,
+            call(&carol, house, &[first.clone(), to_carol(|_| {})], "ask", wide),
+            Refusal::Arguments,
+        ),
+        (
+            "a capability that the parent has not",
+            &carol,
+            call(
+                &carol,
+                house,
+                &[first.clone(), to_carol(|grant| grant.capability = "write".into())],
+                "write",
+                text("x"),
+            ),
+            Refusal::Capability,
+        ),
+        (
+            "a link past its time",
+            &carol,
+            ask(&carol, &[first.clone(), to_carol(|grant| grant.expires = klp::Timestamp(now().0 - 1000))]),
+            Refusal::Expired,
+        ),
+        (
+            "a link without a call",
+            &carol,
+            ask(&carol, &[first.clone(), to_carol(|grant| grant.budget.calls = Some(0))]),
+            Refusal::Budget,
+        ),
+    ];
+    for (what, peer, call, refusal) in cases {
+        let before = entries(&bob).await;
+        assert_eq!(peer.sent(node, &call).await.unwrap_err(), refusal, "{what}");
+        assert_eq!(entries(&bob).await, before + 1, "{what}: the verdict and nothing else");
+        assert_eq!(newest_denial(&bob).await, refusal.code(), "{what}");
+    }
+    assert_eq!(bob.node.grants.show(&granted.id).await.unwrap().calls_left, Some(2), "no refusal has cost a call");
+
+    carol.sent(node, &ask(&carol, &[first.clone(), fine.clone()])).await.unwrap();
+    alice.sent(node, &ask(&alice, &[first.clone()])).await.unwrap();
+    for (peer, chain) in [(&alice, vec![first.clone()]), (&carol, vec![first.clone(), fine.clone()])] {
+        assert_eq!(peer.sent(node, &ask(peer, &chain)).await.unwrap_err(), Refusal::Budget, "both spend the same two");
+    }
+    bob.node.grants.revoke(&granted.id).await.unwrap();
+    for (peer, chain) in [(&alice, vec![first.clone()]), (&carol, vec![first.clone(), fine])] {
+        assert_eq!(peer.sent(node, &ask(peer, &chain)).await.unwrap_err(), Refusal::Revoked);
+    }
+    // Of each call that was made, the verdict stands in the log before the deed.
+    let log = bob.node.audit.list(Filter { limit: Some(1000), ..Filter::default() }).await.unwrap();
+    let place = |kind: &str, nth: usize| {
+        let mut found: Vec<u64> = log.iter().filter(|entry| entry.kind == kind).map(|entry| entry.seq).collect();
+        found.sort_unstable();
+        found[nth]
+    };
+    for nth in 0..2 {
+        assert!(place("allowed", nth) < place("finished", nth));
+    }
+    bob.stop().await;
+}
