@@ -221,6 +221,8 @@ impl Link {
 
     /// Acts on everything that the machine has to deliver. Returns the listener's Hello when that has come: it must be checked first.
     pub(crate) fn deliver(self: &Arc<Self>) -> Option<Bytes> {
+        // What is dropped refuses itself, which takes the lock: it is dropped after the lock.
+        let mut unwanted = Vec::new();
         let mut state = self.lock();
         let State { session, calls, jobs, inbox, told, hello, over, .. } = &mut *state;
         while let Some(delivery) = session.next_delivery() {
@@ -237,6 +239,9 @@ impl Link {
                     if let Some(job) = jobs.remove(&id) {
                         job.ended.cancel();
                     }
+                    // It has not even begun: a peer that asks and cancels without end must not fill the inbox.
+                    let gone = |event: &Event| matches!(event, Event::Request(request) if request.reply.is_cancelled());
+                    unwanted.extend(inbox.iter().position(gone).and_then(|at| inbox.remove(at)));
                 }
                 Delivery::Room { id } => {
                     if let Some(job) = jobs.get(&id) {

@@ -165,6 +165,38 @@ async fn s11_more_than_64_requests_are_busy_and_then_the_session_ends() {
 }
 
 #[tokio::test]
+async fn s11_requests_that_were_cancelled_do_not_wait_for_their_owner() {
+    let (mesh, mut events, address) = mesh(6).await;
+    let mut raw = Raw::connected(7, address).await;
+    let mut wire = raw.stream(mesh.node()).await;
+    wire.push(&raw.hello(mesh.node(), [1; 16]));
+    assert_eq!(next(&mut wire).await.kind, Kind::Hello);
+    let many = 1000;
+    for id in 1..=many {
+        wire.push(&request(id));
+        wire.push(&Frame::new(Kind::Cancel, id, Bytes::new()));
+        let ended = next(&mut wire).await;
+        assert_eq!((ended.kind, ended.id), (Kind::Error, id));
+    }
+    wire.push(&Frame::new(Kind::Request, many + 1, Bytes::from_static(b"the last")));
+    let heard = async {
+        let mut heard = 0;
+        loop {
+            if let event::Event::Request(request) = events.recv().await.expect("runs") {
+                heard += 1;
+                if request.body == "the last" {
+                    return heard;
+                }
+            }
+        }
+    };
+    // What has left the inbox waits in the channel to the owner, which holds 64.
+    let (heard, _) = tokio::join!(tokio::time::timeout(LONG, heard), tokio::time::timeout(LONG, next(&mut wire)));
+    let heard = heard.expect("in time");
+    assert!(heard <= 65, "{heard} requests waited");
+}
+
+#[tokio::test]
 async fn s11_a_stream_without_hello_ends_after_ten_seconds_and_few_may_wait() {
     let (mesh, _events, address) = mesh(6).await;
     let mut raw = Raw::connected(7, address).await;
