@@ -58,8 +58,8 @@ pub(super) fn run(bytes: &[u8]) {
         },
     };
     let now = Timestamp((NOW.0 + 100 * clock).saturating_sub(3_000_000));
-    let dialled = dialled();
-    let answers = (way % 2 == 1).then_some(&dialled[..]);
+    let dialled = (way % 2 == 1).then(dialled);
+    let answers = dialled.as_deref();
     let mut window = ReplayWindow::new();
     let Ok(greeting) = Greeting::check(&hello, node(from), node(to), answers, now, &mut window) else { return };
 

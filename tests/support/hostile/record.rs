@@ -2,7 +2,7 @@
 
 use klp::statement::card::{Card, CardEntry, NodeRecord};
 use klp::statement::certificate::{Acceptance, Certificate, Introduction, Kind};
-use klp::{Cbor as _, Refusal, Signed, Timestamp, Verified, limits};
+use klp::{Cbor as _, Signed, Timestamp, Verified, limits};
 
 use super::cast::{self, BOB, BOB_AGENT, BOB_NODE, NOW, key};
 use super::input::Input;
@@ -75,13 +75,9 @@ fn bounded(record: &NodeRecord) {
 fn card(entry: &CardEntry) {
     let Ok((card, credential)) = entry.verify(NOW) else { return };
     envelope::holds(&card, entry.card.as_bytes());
-    introduction(&entry.introduction, NOW);
     assert_eq!((card.signer(), credential.subject(), credential.owner()), (card.agent.0, card.agent.0, card.owner));
     assert!(credential.is_agent_on(&card.node) && card.tags.len() <= limits::TAGS && NOW <= card.expires);
     assert!(card.name.len() <= limits::NAME && card.description.len() <= limits::TEXT);
-    let late = Timestamp(card.expires.0.saturating_add(1));
-    let refused = entry.verify(late).is_err() || late == card.expires;
-    assert!(refused, "a card ends when it says");
 }
 
 /// What is true of an introduction that holds: two signatures that name each other, and a time that ends.
@@ -91,14 +87,10 @@ pub(super) fn introduction(introduction: &Introduction, now: Timestamp) {
     let Ok(credential) = introduction.verify(now) else { return };
     let certificate = credential.certificate();
     let acceptance = introduction.acceptance.verify().expect("both halves verify");
-    envelope::holds(certificate, introduction.certificate.as_bytes());
-    envelope::holds(&acceptance, introduction.acceptance.as_bytes());
     assert_eq!(certificate.signer(), certificate.owner.0, "an owner certifies");
     assert_eq!(acceptance.signer(), certificate.subject, "a subject accepts");
     assert_eq!(acceptance.certificate, certificate.id(), "what was certified");
     assert_eq!(certificate.kind == Kind::Agent, certificate.node.is_some(), "an agent lives on one node");
     assert!(credential.holds_at(now) && certificate.rights.len() <= 8);
-    if let Some(after) = certificate.expires.0.checked_add(1) {
-        assert_eq!(introduction.verify(Timestamp(after)).err(), Some(Refusal::Expired));
-    }
+    assert!(!credential.holds_at(Timestamp(certificate.expires.0 + 1)), "it ends when it says");
 }
