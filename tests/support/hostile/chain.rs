@@ -66,7 +66,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
 pub(super) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let principal = owner(PEOPLE[usize::from(input.byte()) % 3]);
-    let certified = input.byte() % 2 == 0;
+    let certified = input.byte() & 1 == 0;
     let now = Timestamp((NOW.0 + input.number(8) % 2_000_000_000_000).saturating_sub(1_000_000_000_000));
     let capability = String::from_utf8_lossy(input.part()).into_owned();
     let arguments = BTreeMap::from_bytes(input.part(), limits::MESSAGE).unwrap_or_default();

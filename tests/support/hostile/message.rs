@@ -40,7 +40,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
 /// Request or answer, and its bytes.
 pub(super) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    if input.byte() % 2 == 0 {
+    if input.byte() & 1 == 0 {
         let Ok(request) = Request::from_bytes(input.rest(), limits::MESSAGE) else { return };
         assert_eq!(request.to_bytes(), input.rest(), "a request has one encoding");
         assert!(request.kind.len() <= limits::NAME);

@@ -50,7 +50,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
 /// The way, and a sealed body or the payload inside it.
 pub(super) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let sealed = if input.byte() % 2 == 0 {
+    let sealed = if input.byte() & 1 == 0 {
         let Ok(sealed) = Sealed::from_bytes(input.rest(), limits::MESSAGE) else { return };
         assert_eq!(sealed.to_bytes(), input.rest(), "a sealed body has one encoding");
         sealed
