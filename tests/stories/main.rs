@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod command_line;
+mod endurance;
 mod finding;
 mod interop;
 mod local_api;

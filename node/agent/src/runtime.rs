@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use klp::{AgentId, Refusal};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::effect::{Failure, Input};
@@ -74,6 +74,7 @@ pub struct Runtime {
     limits: Limits,
     reads: Arc<Semaphore>,
     lanes: Arc<Mutex<BTreeMap<AgentId, Lane>>>,
+    installed: Arc<Notify>,
 }
 
 /// One agent with its own bounds, so that a busy one leaves the others alone.
@@ -88,7 +89,12 @@ struct Lane {
 impl Runtime {
     /// A runtime without agents.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, reads: Arc::new(Semaphore::new(limits.reads.max(1))), lanes: Arc::default() }
+        Self {
+            limits,
+            reads: Arc::new(Semaphore::new(limits.reads.max(1))),
+            lanes: Arc::default(),
+            installed: Arc::default(),
+        }
     }
 
     fn lanes(&self) -> MutexGuard<'_, BTreeMap<AgentId, Lane>> {
@@ -106,6 +112,21 @@ impl Runtime {
         };
         if let Some(earlier) = self.lanes().insert(id, lane) {
             earlier.stop.cancel();
+        }
+        self.installed.notify_waiters();
+    }
+
+    /// Waits until an agent is at work. It may never be: bound it.
+    pub async fn is_at_work(&self, id: &AgentId) {
+        loop {
+            let installed = self.installed.notified();
+            tokio::pin!(installed);
+            // From here on no installation is missed.
+            installed.as_mut().enable();
+            if self.lanes().contains_key(id) {
+                return;
+            }
+            installed.await;
         }
     }
 

@@ -6,6 +6,7 @@ mod mind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use agent::registry::Event;
 use agent::{Registration, Registry, Runtime, State, Visibility};
@@ -27,6 +28,9 @@ use crate::view;
 
 /// The agent over kOS's own documentation, which every node has.
 const GUIDE: &str = "guide";
+
+/// How long a call waits for an agent that is just starting.
+const AWAKENING: Duration = Duration::from_secs(10);
 
 /// What `serve` asks for.
 #[derive(Clone, Debug)]
@@ -345,6 +349,14 @@ impl Agents {
                 Some(Refusal::Capability)
             }
             Some(_) => None,
+        }
+    }
+
+    /// Waits for an agent that is on its way to its work, which may be right after the start of the node; for others not at all.
+    pub(crate) async fn awake(&self, id: &AgentId) {
+        if self.by_id(id).is_some_and(|entry| entry.state == State::Starting) {
+            // One that takes longer is refused as it is.
+            let _late = tokio::time::timeout(AWAKENING, self.runtime.is_at_work(id)).await;
         }
     }
 

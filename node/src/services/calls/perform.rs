@@ -94,6 +94,7 @@ impl Calls {
         self.bus.say("call.started", super::told(&order, "given"));
         // A revocation of any grant of the chain stops the work.
         let running = self.revocations.watch(job.wanted.chain.iter().map(Verified::id), &cancel);
+        self.agents.awake(&order.agent).await;
         let done = self.work(&job, &ticked, &chunks, &cancel, &running).await;
         let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let finished = self.clock.now();
