@@ -200,15 +200,16 @@ async fn s14_every_call_outside_its_grants_is_refused_with_its_code_before_any_d
     let elsewhere = link(&alice, carol.owner_id(), &first, |grant| grant.node = NodeId(far));
     let by_carol = Verified::sign(Grant { issuer: alice.owner_id(), ..(*fine).clone() }, &carol.owner);
     let self_made = link(&alice, alice.owner_id(), &first, |grant| grant.parent = None);
+    let one = std::slice::from_ref::<Verified<Grant>>;
     let cases: Vec<(&str, &Puppet, Call, Refusal)> = vec![
         ("without a grant", &alice, ask(&alice, &[]), Refusal::Denied),
-        ("another agent", &alice, call(&alice, attic, &[first.clone()], "ask", text("x")), Refusal::Denied),
-        ("another capability", &alice, call(&alice, house, &[first.clone()], "write", text("x")), Refusal::Capability),
-        ("other arguments", &alice, call(&alice, house, &[first.clone()], "ask", wide.clone()), Refusal::Arguments),
-        ("no arguments", &alice, call(&alice, house, &[first.clone()], "ask", Arguments::new()), Refusal::Arguments),
-        ("somebody else's grant", &carol, ask(&carol, &[first.clone()]), Refusal::Denied),
-        ("a grant that she made herself", &alice, ask(&alice, &[self_made]), Refusal::Denied),
-        ("only the last link", &carol, ask(&carol, &[fine.clone()]), Refusal::Denied),
+        ("another agent", &alice, call(&alice, attic, one(&first), "ask", text("x")), Refusal::Denied),
+        ("another capability", &alice, call(&alice, house, one(&first), "write", text("x")), Refusal::Capability),
+        ("other arguments", &alice, call(&alice, house, one(&first), "ask", wide.clone()), Refusal::Arguments),
+        ("no arguments", &alice, call(&alice, house, one(&first), "ask", Arguments::new()), Refusal::Arguments),
+        ("somebody else's grant", &carol, ask(&carol, one(&first)), Refusal::Denied),
+        ("a grant that she made herself", &alice, ask(&alice, one(&self_made)), Refusal::Denied),
+        ("only the last link", &carol, ask(&carol, one(&fine)), Refusal::Denied),
         ("links in another order", &carol, ask(&carol, &[fine.clone(), first.clone()]), Refusal::Denied),
         ("a link twice", &carol, ask(&carol, &[first.clone(), fine.clone(), fine.clone()]), Refusal::Denied),
         ("a link of another agent", &carol, ask(&carol, &[first.clone(), other]), Refusal::Denied),
@@ -254,7 +255,7 @@ async fn s14_every_call_outside_its_grants_is_refused_with_its_code_before_any_d
     assert_eq!(bob.node.grants.show(&granted.id).await.unwrap().calls_left, Some(2), "no refusal has cost a call");
 
     carol.sent(node, &ask(&carol, &[first.clone(), fine.clone()])).await.unwrap();
-    alice.sent(node, &ask(&alice, &[first.clone()])).await.unwrap();
+    alice.sent(node, &ask(&alice, one(&first))).await.unwrap();
     for (peer, chain) in [(&alice, vec![first.clone()]), (&carol, vec![first.clone(), fine.clone()])] {
         assert_eq!(peer.sent(node, &ask(peer, &chain)).await.unwrap_err(), Refusal::Budget, "both spend the same two");
     }
