@@ -67,6 +67,11 @@ impl Principals {
         if self.people.node(&hello.node).is_some_and(|contact| contact.owner != credential.owner()) {
             return Err(Refusal::Signature);
         }
+        // Nor does an owner get another successor without the rotation that explains it.
+        let next = self.people.owner(&credential.owner()).and_then(|contact| contact.next);
+        if next.is_some_and(|next| next != credential.certificate().next_key) {
+            return Err(Refusal::Signature);
+        }
         self.opened(hello);
         self.lock().get_mut(&hello.node).ok_or(Refusal::Busy)?.said = Some((credential, introduction.clone()));
         Ok(())

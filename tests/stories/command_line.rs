@@ -53,6 +53,8 @@ fn errors_have_their_codes_and_exit_codes() {
     is_error(&ada.json(&["vault", "get", "nothing"]), "not_found", 6);
     is_error(&ada.json(&["config", "set", "mdns", "perhaps"]), "invalid", 7);
     is_error(&ada.json(&["vault", "unlock", "--vault", "none"]), "not_found", 6);
+    let (failed, exit) = ada.json(&["ask", "self/guide", "x", "--arg", "limit=50"]);
+    assert_eq!((&failed["status"], &failed["verified"], exit), (&json!("failed"), &json!(true), 1), "{failed}");
     let text = ada.run(&["agent", "show", "nobody"]);
     let stderr = String::from_utf8(text.stderr).unwrap();
     assert!(text.stdout.is_empty() && stderr.starts_with("error: ") && stderr.contains("\n  hint: "), "{stderr}");

@@ -149,6 +149,20 @@ async fn s04_of_a_revoked_key_nothing_is_accepted_any_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s03_another_next_key_of_a_pinned_owner_is_refused() {
+    let peer = Puppet::open(76).await;
+    let bob = Person::new(&[]).await;
+    bob.node.contacts.add(&peer.ticket(), "peer").await.unwrap();
+    let node = peer.meet(&bob).await;
+    let other = peer.certify_with(&peer.node, None, |certificate| certificate.next_key = klp::Digest([8; 32]));
+    assert_eq!(peer.ask::<Empty>(node, kind::INTRODUCE, &other).await.unwrap_err(), Refusal::Signature);
+    let ticket = peer.ticket_with(|ticket| ticket.introduction = other);
+    assert_eq!(bob.node.contacts.add(&ticket, "peer").await.unwrap_err().refusal, Refusal::Signature);
+    bob.node.contacts.add(&peer.ticket(), "peer").await.unwrap();
+    bob.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s12_without_a_grant_every_agent_answers_denied_in_the_same_words() {
     let (alice, mallory) = (Puppet::open(81).await, Puppet::open(82).await);
     let (bob, to) = served(&alice, "alice").await;

@@ -61,7 +61,7 @@ impl Puppet {
         });
         let mut state = mesh.state();
         state.wait_for(|state| !state.listen.is_empty()).await.unwrap();
-        let introduction = certificate(&owner, &node, None);
+        let introduction = certificate(&owner, &node, None, |_| {});
         Self { owner, node, introduction, mesh, count: AtomicU64::default() }
     }
 
@@ -86,7 +86,17 @@ impl Puppet {
 
     /// A certificate of the puppet's owner, for any key.
     pub fn certify(&self, subject: &SecretKey, node: Option<NodeId>) -> Introduction {
-        certificate(&self.owner, subject, node)
+        self.certify_with(subject, node, |_| {})
+    }
+
+    /// The same, changed before it is signed.
+    pub fn certify_with(
+        &self,
+        subject: &SecretKey,
+        node: Option<NodeId>,
+        change: impl FnOnce(&mut Certificate),
+    ) -> Introduction {
+        certificate(&self.owner, subject, node, change)
     }
 
     /// Its ticket, as `kos contact add` takes it.
@@ -207,8 +217,13 @@ impl Puppet {
     }
 }
 
-fn certificate(owner: &SecretKey, subject: &SecretKey, node: Option<NodeId>) -> Introduction {
-    let certificate = Certificate {
+fn certificate(
+    owner: &SecretKey,
+    subject: &SecretKey,
+    node: Option<NodeId>,
+    change: impl FnOnce(&mut Certificate),
+) -> Introduction {
+    let mut certificate = Certificate {
         subject: subject.did(),
         kind: if node.is_some() { Kind::Agent } else { Kind::Node },
         owner: OwnerId(owner.did()),
@@ -219,6 +234,7 @@ fn certificate(owner: &SecretKey, subject: &SecretKey, node: Option<NodeId>) -> 
         seq: now().0,
         next_key: Digest([7; 32]),
     };
+    change(&mut certificate);
     Introduction::make(certificate, owner, subject, now())
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::client::Call;
 use super::stream::Events;
-use super::terminal::{Answer, Failure, Terminal, lines, short};
+use super::terminal::{Answer, Failure, Terminal, line, lines, short};
 use crate::fault::Fault;
 use crate::view;
 use crate::web::ErrorBody;
@@ -89,16 +89,19 @@ async fn show(mut events: Events, terminal: &Terminal, stream: bool) -> Result<A
             }
             "done" => {
                 let asked: view::Asked = read(&event.data)?;
+                // The outcome is signed and its receipt kept, also when it is that the work did not come to its end.
+                let exit = if asked.status == "answered" { 0 } else { Refusal::Failed.exit() };
                 if terminal.json {
-                    return terminal.answer(&asked, |_| String::new());
+                    return Ok(terminal.answer(&asked, |_| String::new())?.exit(exit));
                 }
                 if !at_line_start {
                     terminal.write("\n")?;
                 }
                 let proof = if asked.verified { "verified" } else { "NOT VERIFIED" };
                 let receipt = short(&asked.receipt);
-                terminal.note(&format!("-- {proof}, {}, {} ms, receipt {receipt}", asked.path, asked.rtt_ms));
-                return Ok(Answer::silent());
+                let ended = if exit == 0 { String::new() } else { format!("{}, ", line(&asked.status)) };
+                terminal.note(&format!("-- {ended}{proof}, {}, {} ms, receipt {receipt}", asked.path, asked.rtt_ms));
+                return Ok(Answer::silent().exit(exit));
             }
             "error" => {
                 if !at_line_start {

@@ -89,6 +89,14 @@ impl Contacts {
             return Err(Fault::new(Refusal::Revoked, "the owner of this node has revoked its certificate")
                 .hint("nothing was added; ask them for a ticket of another device"));
         }
+        let pinned = self.people.owner(&ticket.owner).and_then(|known| known.next);
+        if pinned.is_some_and(|next| next != credential.certificate().next_key) {
+            return Err(Fault::new(
+                Refusal::Signature,
+                "this ticket names another next key than the one that was pinned",
+            )
+            .hint("nothing was changed; compare the six words of the owner with them by voice"));
+        }
         let contact = Contact {
             name,
             owner: ticket.owner,

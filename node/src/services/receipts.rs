@@ -135,7 +135,10 @@ impl Receipts {
 
     /// Asks a node for acknowledgements that its owner still owes.
     pub(crate) async fn ask_missing(&self, node: NodeId, owner: OwnerId) -> Result<(), Fault> {
-        let open = self.store.read(move |view| receipts::unacknowledged(view, &owner.0)).await?;
+        let mut open = self.store.read(move |view| receipts::unacknowledged(view, &owner.0)).await?;
+        // Who has cancelled never got the outcome, and what is a week old will not come any more.
+        let now = self.clock.now();
+        open.retain(|row| now.since(row.at) < limits::MAIL_LIFE && !was_cancelled(row));
         if open.is_empty() {
             return Ok(());
         }
@@ -193,6 +196,11 @@ impl Receipts {
         });
         found.await.map_err(internal)
     }
+}
+
+fn was_cancelled(row: &receipts::Receipt) -> bool {
+    let outcome = row.outcome.clone().map(|bytes| Signed::<receipt::Outcome>::from_bytes(bytes).verify());
+    outcome.is_some_and(|outcome| outcome.is_ok_and(|outcome| outcome.status == receipt::Status::Cancelled))
 }
 
 fn internal(error: StoreError) -> Refusal {
