@@ -28,6 +28,8 @@ pub struct Config {
     pub seal: Seal,
     /// Reaching others.
     pub reach: Reach,
+    /// Being found.
+    pub directory: Directory,
     /// The vault.
     pub vault: Vault,
     /// Events.
@@ -50,6 +52,20 @@ pub enum Seal {
 pub struct Reach {
     /// Ranges that count as public: for laboratories.
     pub trust_cidr: Vec<String>,
+}
+
+/// Being found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Directory {
+    /// Seconds that a card and a node record hold.
+    pub life_s: u64,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self { life_s: 3600 }
+    }
 }
 
 /// Events.
@@ -89,6 +105,7 @@ impl Default for Config {
             unlock_file: None,
             seal: Seal::Machine,
             reach: Reach::default(),
+            directory: Directory::default(),
             vault: Vault::default(),
             events: Events::default(),
         }
@@ -135,6 +152,12 @@ impl Settings for Config {
                 Kind::Texts,
                 "cidr",
                 "Range of addresses that counts as public, for laboratories; can be repeated",
+            ),
+            Key::new(
+                "directory.life_s",
+                Kind::Integer { min: 10, max: 3600 },
+                "seconds",
+                "How long others believe that this node and its agents are there; it says so again at half of it",
             ),
             Key::new(
                 "events.share",

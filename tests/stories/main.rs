@@ -3,8 +3,10 @@
 
 mod bad_input;
 mod command_line;
+mod crowd;
 mod endurance;
 mod finding;
+mod idle;
 mod interop;
 mod local_api;
 mod peers;

@@ -43,7 +43,16 @@ impl Lan {
 
     /// Packets that have left this machine.
     pub fn sent(&self, machine: usize) -> u64 {
-        let file = "/sys/class/net/eth0/statistics/tx_packets";
+        self.count(machine, "tx_packets")
+    }
+
+    /// Bytes that the wire has carried, both ways together, with the headers of Ethernet.
+    pub fn carried(&self) -> u64 {
+        self.count(0, "tx_bytes") + self.count(1, "tx_bytes")
+    }
+
+    fn count(&self, machine: usize, what: &str) -> u64 {
+        let file = &format!("/sys/class/net/eth0/statistics/{what}");
         let output = Command::new("ip").args(["netns", "exec", &self.names[machine], "cat", file]).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
     }

@@ -13,6 +13,8 @@ mod hub;
 #[cfg(feature = "stories")]
 mod lan;
 #[cfg(feature = "stories")]
+mod load;
+#[cfg(feature = "stories")]
 pub mod person;
 #[cfg(feature = "stories")]
 mod program;
@@ -33,6 +35,7 @@ pub use {
     http::{get, get_with},
     hub::Hub,
     lan::Lan,
+    load::{cpu, memory},
     person::Person,
     program::{Exit, Program, path},
     puppet::Puppet,

@@ -292,6 +292,7 @@ fn assemble(
         keys: keys.clone(),
         vaults: vaults(),
         home: config.basics.home.clone(),
+        life: Duration::from_secs(config.directory.life_s),
     });
     let grants = grants::Grants::new(grants::Needs {
         store: store(),

@@ -66,6 +66,8 @@ pub struct Agents {
     vaults: Vaults,
     runtime: Runtime,
     home: PathBuf,
+    /// How long a card holds.
+    pub(super) life: Duration,
     live: Arc<Mutex<Live>>,
 }
 
@@ -85,13 +87,14 @@ pub(crate) struct Needs {
     pub(crate) keys: Keys,
     pub(crate) vaults: Vaults,
     pub(crate) home: PathBuf,
+    pub(crate) life: Duration,
 }
 
 impl Agents {
     pub(crate) fn new(needs: Needs) -> Self {
-        let Needs { store, clock, bus, me, keys, vaults, home } = needs;
+        let Needs { store, clock, bus, me, keys, vaults, home, life } = needs;
         let runtime = Runtime::new(agent::runtime::Limits::default());
-        Self { store, clock, bus, me, keys, vaults, runtime, home, live: Arc::default() }
+        Self { store, clock, bus, me, keys, vaults, runtime, home, life, live: Arc::default() }
     }
 
     /// Starts every agent that was registered before, and the guide.
@@ -397,7 +400,7 @@ impl Agents {
             tags: tags.into_iter().take(limits::TAGS).collect(),
             seq: now.0,
             issued: now,
-            expires: now.after(limits::RECORD_LIFE),
+            expires: now.after(self.life),
         };
         let (card, introduction) = self.sign(&entry.id, card)?;
         Ok(CardEntry { card: card.signed().clone(), introduction })

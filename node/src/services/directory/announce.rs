@@ -9,15 +9,13 @@ use std::time::Duration;
 use agent::Visibility;
 use bytes::Bytes;
 use klp::statement::card::{NodeRecord, did_key, node_key, tag_key};
-use klp::{Cbor as _, Digest, limits};
+use klp::{Cbor as _, Digest};
 use mesh::Topic;
 
 use super::Directory;
 use crate::bus::Bus;
 use crate::keys::Keys;
 
-/// What was said is said again at half of its life.
-const AGAIN: Duration = Duration::from_secs(limits::RECORD_LIFE.as_secs() / 2);
 /// Changes that come together are said together.
 const TOGETHER: Duration = Duration::from_millis(100);
 
@@ -40,7 +38,8 @@ impl Directory {
                 }
                 false
             };
-            match tokio::time::timeout(AGAIN, changed).await {
+            // At half of its life it is said again.
+            match tokio::time::timeout(self.agents.life / 2, changed).await {
                 Ok(false) => return,
                 Ok(true) => tokio::time::sleep(TOGETHER).await,
                 Err(_) => {}
@@ -99,7 +98,7 @@ impl Directory {
             exchange,
             seq: now.0,
             issued: now,
-            expires: now.after(limits::RECORD_LIFE),
+            expires: now.after(self.agents.life),
         });
         let put = self.outbound.mesh().put(node_key(&self.me.node()), record.signed().as_bytes().to_vec());
         if let Err(error) = put.await {
