@@ -10,8 +10,9 @@ use crate::error::StoreError;
 use crate::table::{Table, number, part, sequence};
 use crate::view::{Order, Tx, View};
 
-/// Live ids of one signer. Full means `busy`: live ids are never evicted (security rule 20).
-pub const LIVE_IDS: u64 = 10_000;
+/// Live ids of one signer: fifty direct requests a second for as long as they live, ten minutes. Full means `busy`: live ids are never
+/// evicted (security rule 20).
+pub const LIVE_IDS: u64 = 32_768;
 /// Expired ids that one [`forget_expired`] drops, so that it stays a short change.
 const FORGOTTEN: usize = 2000;
 /// How much longer a permit is kept whose deed still runs when it expires.
