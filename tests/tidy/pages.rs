@@ -89,6 +89,51 @@ fn every_spec_is_in_the_index() {
     tree::none(&lost.map(|path| format!("specs/README.md has no link to {path}")).collect::<Vec<_>>());
 }
 
+/// What the commands of a page filter by: `--test BINARY FILTER` or `--test BINARY -- FILTER FILTER`.
+fn filters(page: &str) -> Vec<&str> {
+    let commands = page.split('`').filter(|code| code.contains("cargo test "));
+    let after = commands.filter_map(|code| code.split_once(" --test ")?.1.split_once(' '));
+    after
+        .flat_map(|(_, rest)| rest.split(' ').take_while(|word| *word != "--nocapture").filter(|word| *word != "--"))
+        .collect()
+}
+
+#[test]
+fn the_commands_of_the_readme_run_tests_that_exist() {
+    let Some(readme) = tree::text("README.md") else { return };
+    // A filter is part of a test's path: of its name or of the file that holds it.
+    let known: Vec<String> = tree::rust()
+        .iter()
+        .flat_map(|(path, text)| {
+            let code = source::code(text);
+            let names: Vec<String> = tests(&code).iter().map(|name| format!("{path} {name}")).collect();
+            names
+        })
+        .collect();
+    let lost = filters(&readme).into_iter().filter(|filter| !known.iter().any(|test| test.contains(filter)));
+    tree::none(&lost.map(|filter| format!("README.md: no test fits {filter}")).collect::<Vec<_>>());
+}
+
+/// The files that the links of a page lead to, from the folder of the page.
+fn links(page: &str) -> impl Iterator<Item = &str> {
+    let targets = page.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    let inside = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
+    inside.filter_map(|target| target.split('#').next()).filter(|path| !path.contains(' '))
+}
+
+#[test]
+fn every_link_of_a_page_leads_to_a_file() {
+    let mut lost = Vec::new();
+    for leaf in tree::files().into_iter().filter(|leaf| leaf.path.ends_with(".md")) {
+        let folder = tree::root().join(&leaf.path).parent().unwrap().to_owned();
+        let text = leaf.text.unwrap();
+        lost.extend(
+            links(&text).filter(|link| !folder.join(link).exists()).map(|link| format!("{}: {link}", leaf.path)),
+        );
+    }
+    tree::none(&lost);
+}
+
 #[test]
 fn missing_tests_and_bare_rows_are_found() {
     let code = "#[test]\nfn a() {}\n#[tokio::test(flavor = \"\")]\n#[expect(x)]\nasync fn b() {}\nfn c() {}\n";
@@ -96,5 +141,12 @@ fn missing_tests_and_bare_rows_are_found() {
     let known = tests(code).into_iter().map(str::to_owned).collect();
     let page = "| Row | What | Test |\n|---|---|:-:|\n| P9 | x | `tidy::a`, `b` |\n| P8 | x | open: next |\n| P7 | x | `c` |\n| P6 | x | |\n";
     assert_eq!(unproved(page, &known), ["P7: there is no test c", "P6 names no test and is not marked `open`"]);
+    assert_eq!(links("[a](b.md#c) [d](https://e) [f](#g) [h](../i)").collect::<Vec<_>>(), ["b.md", "../i"]);
+    assert_eq!(
+        filters(
+            "`X=1 cargo test --release --test stories idle -- --nocapture` and `cargo test --test stories -- p11 s14`"
+        ),
+        ["idle", "p11", "s14"]
+    );
     assert_eq!(first_commands("# A\n```text\nb\n```\n```sh\n# start\na\n\nb\n```\n```\nc\n```\n"), ["a", "b"]);
 }
