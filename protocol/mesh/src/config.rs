@@ -75,7 +75,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             events: 64,
-            incoming: 128,
+            incoming: 512,
             per_peer: 6,
             memory: 2 * 1024 * 1024 * 1024,
             stall: limits::STALL,
@@ -134,7 +134,8 @@ impl Config {
     /// A mesh that listens nowhere, tells nobody anything, believes no record, and takes the system's clock.
     pub fn new(key: SecretKey, role: Role) -> Self {
         let incoming = match role {
-            Role::Node => 128,
+            // A listed agent has more visitors than its owner has contacts, and a visitor's session stays open.
+            Role::Node => 512,
             Role::Relay => 4096,
             Role::Bootstrap => 2048,
         };

@@ -21,11 +21,13 @@ pub(super) struct Lookup {
     target: Place,
     /// By distance.
     peers: BTreeMap<Place, (Peer, Step)>,
+    /// Those that have been asked and have not answered.
+    waiting: usize,
 }
 
 impl Lookup {
     pub(super) fn new(target: Place, from: Vec<Peer>) -> Self {
-        let mut lookup = Self { target, peers: BTreeMap::new() };
+        let mut lookup = Self { target, peers: BTreeMap::new(), waiting: 0 };
         lookup.add(from);
         lookup
     }
@@ -42,17 +44,20 @@ impl Lookup {
 
     /// Whom to ask now, if anybody.
     pub(super) fn next(&mut self) -> Option<Peer> {
-        if self.peers.values().filter(|(_, step)| *step == Step::Asked).count() >= ALPHA {
+        if self.waiting >= ALPHA {
             return None;
         }
         let peer = self.nearest().find(|(_, step)| *step == Step::New).map(|(peer, _)| *peer)?;
         self.step(peer, Step::Asked);
+        self.waiting += 1;
         Some(peer)
     }
 
     fn step(&mut self, peer: Peer, step: Step) {
         if let Some(known) = self.peers.get_mut(&(peer.place ^ self.target)) {
-            known.1 = step;
+            if std::mem::replace(&mut known.1, step) == Step::Asked {
+                self.waiting -= 1;
+            }
         }
     }
 
@@ -91,9 +96,10 @@ mod tests {
         assert_eq!(lookup.next(), Some(peer(64)));
         assert_eq!((lookup.next(), lookup.is_done()), (None, false));
         lookup.answered(peer(64), (1..=5).map(peer).collect());
-        assert_eq!([lookup.next(), lookup.next(), lookup.next(), lookup.next()], [1, 2, 3, 0].map(|at| {
-            (at > 0).then(|| peer(at))
-        }));
+        assert_eq!(
+            [lookup.next(), lookup.next(), lookup.next(), lookup.next()],
+            [1, 2, 3, 0].map(|at| { (at > 0).then(|| peer(at)) })
+        );
         lookup.failed(peer(1));
         (2..=5).for_each(|at| {
             lookup.next();

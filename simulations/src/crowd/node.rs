@@ -20,12 +20,23 @@ pub(super) enum Message {
     Closest(Place),
     Get(Digest),
     Providers(Digest),
-    Put { key: Digest, value: Vec<u8>, publisher: Option<NodeId> },
-    Provide { key: Digest, address: u64 },
+    Put {
+        key: Digest,
+        value: Vec<u8>,
+        publisher: Option<NodeId>,
+    },
+    Provide {
+        key: Digest,
+        address: u64,
+    },
     Ask(Query),
     Gossip(Bytes),
     /// Answers the first three.
-    Found { nearer: Vec<Peer>, record: Option<Vec<u8>>, providers: Vec<Provider> },
+    Found {
+        nearer: Vec<Peer>,
+        record: Option<Vec<u8>>,
+        providers: Vec<Provider>,
+    },
     /// Answers a question; each is a card entry.
     Cards(Vec<Bytes>),
 }

@@ -15,7 +15,8 @@ pub(super) struct Agent {
     pub(super) id: AgentId,
     pub(super) owner: OwnerId,
     introduction: Introduction,
-    pub(super) name: String,
+    /// What its cards say, but for their number and time.
+    pub(super) words: Card,
 }
 
 /// Somebody with a node.
@@ -46,7 +47,20 @@ impl Person {
         let key = SecretKey::from_seed(&seed(world, "agent", self.peer.index));
         let introduction = self.introduction(&owner, &key, now);
         let (id, owner) = (AgentId(key.did()), OwnerId(owner.did()));
-        self.agent = Some(Agent { key, id, owner, introduction, name: name.to_owned() });
+        let words = Card {
+            agent: id,
+            owner,
+            node: self.id,
+            name: name.to_owned(),
+            description: format!("what {name} knows"),
+            kind: "librarian".to_owned(),
+            capabilities: Vec::new(),
+            tags: [name.to_owned()].into(),
+            seq: 0,
+            issued: now,
+            expires: now,
+        };
+        self.agent = Some(Agent { key, id, owner, introduction, words });
     }
 
     fn introduction(&self, owner: &SecretKey, agent: &SecretKey, now: Timestamp) -> Introduction {
@@ -72,19 +86,8 @@ impl Person {
     }
 
     fn words(&self, agent: &Agent, now: Timestamp) -> Card {
-        Card {
-            agent: agent.id,
-            owner: agent.owner,
-            node: self.id,
-            name: agent.name.clone(),
-            description: format!("what {} knows", agent.name),
-            kind: "librarian".to_owned(),
-            capabilities: Vec::new(),
-            tags: [agent.name.clone()].into(),
-            seq: now.0,
-            issued: now,
-            expires: now.after(limits::RECORD_LIFE),
-        }
+        let expires = now.after(limits::RECORD_LIFE);
+        Card { node: self.id, seq: now.0, issued: now, expires, ..agent.words.clone() }
     }
 
     /// A card in the name of somebody else's agent that says it lives here, signed with the keys that are at hand.

@@ -99,7 +99,8 @@ impl World {
 
     /// Somebody asks what this node has.
     pub(super) fn show(&mut self, index: usize, from: Peer, token: u64, query: &Query) {
-        let entry = self.fresh_card(index).filter(|entry| entry.card.verify().is_ok_and(|card| fits(&card, query)));
+        let fitting = self.nodes[index].person.agent.as_ref().is_some_and(|agent| fits(&agent.words, query));
+        let entry = if fitting { self.fresh_card(index) } else { None };
         let cards = entry.iter().map(|entry| Bytes::from(entry.to_bytes())).collect();
         self.answer(index, from, token, Message::Cards(cards));
     }
@@ -142,7 +143,8 @@ impl World {
             return Ok(());
         }
         let Some(Search { round, query, mut findings, .. }) = node.searches.remove(&id) else { return Ok(()) };
-        let remembered = node.memory.values().filter(|(standing, card)| !has_expired(standing, now) && fits(card, &query));
+        let remembered =
+            node.memory.values().filter(|(standing, card)| !has_expired(standing, now) && fits(card, &query));
         for (_, card) in remembered {
             findings.add(Finding { source: Source::Cache, healthy: false, card: card.clone() });
         }

@@ -66,6 +66,6 @@ const THOUSAND: Setting = Setting {
     leave: 250,
     late: 150,
     split: Some((35, 50)),
-    liars: 30,
+    liars: 15,
     ..QUIET
 };

@@ -71,8 +71,11 @@ impl Table {
     /// The nearest peers to a place.
     pub(super) fn closest(&self, target: Place) -> Vec<Peer> {
         let mut peers: Vec<Peer> = self.all().collect();
+        if peers.len() > K {
+            peers.select_nth_unstable_by_key(K, |peer| peer.place ^ target);
+            peers.truncate(K);
+        }
         peers.sort_unstable_by_key(|peer| peer.place ^ target);
-        peers.truncate(K);
         peers
     }
 

@@ -4,8 +4,8 @@ use klp::rule::record::Put;
 use klp::statement::card::{CardEntry, did_key, node_key, tag_key};
 use klp::{Digest, NodeId};
 
-use super::node::{Call, Envelope, Message, Purpose, Walk};
 use super::lookup::Lookup;
+use super::node::{Call, Envelope, Message, Purpose, Walk};
 use super::shelf::Provider;
 use super::table::{Peer, Place, place};
 use super::world::World;
@@ -28,7 +28,7 @@ impl World {
         let person = &self.nodes[index].person;
         let agent = person.agent.iter();
         agent
-            .flat_map(|agent| [did_key(&agent.id.0), did_key(&agent.owner.0), tag_key(&agent.name)])
+            .flat_map(|agent| [did_key(&agent.id.0), did_key(&agent.owner.0), tag_key(&agent.words.name)])
             .chain([did_key(&person.id.0)])
             .collect()
     }

@@ -36,8 +36,8 @@ const LEFT: u64 = 100;
 const GONE: (u64, u64) = (101, 159);
 const OVER: (u64, u64) = (162, 166);
 /// Nodes look around, and liars act, this often.
-const AROUND: u64 = 30;
-const LIES: u64 = 10;
+const AROUND: u64 = 60;
+const LIES: u64 = 25;
 
 /// What became of a crowd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +172,9 @@ impl World {
         self.during(Happening::Move(GIVEN), (MOVED, MOVED));
         self.during(Happening::Leave(GIVEN), (LEFT, LEFT));
         for index in (0..=setting.nodes).filter(|index| *index != GIVEN) {
-            for (round, minutes) in [(Round::There(1), THERE), (Round::Gone, GONE), (Round::Over, OVER)] {
+            let rounds = [(Round::There(1), THERE), (Round::Over, OVER), (Round::Gone, GONE)];
+            // In between it is enough that some look.
+            for (round, minutes) in rounds.into_iter().take(if index % 3 == 0 { 3 } else { 2 }) {
                 self.during(Happening::Search(index, round), minutes);
             }
         }
@@ -352,9 +354,14 @@ impl World {
                         providers.iter().for_each(|one| self.trace.extend(one.address.to_be_bytes()));
                         self.trace.extend(record.iter().flatten());
                     }
-                    other => self.trace.extend_from_slice(format!("{other:?}").as_bytes()),
+                    Message::Closest(place) => self.trace.extend(place.to_be_bytes()),
+                    Message::Get(key) | Message::Providers(key) | Message::Provide { key, .. } => {
+                        self.trace.extend(key.0);
+                    }
+                    Message::Ask(query) => self.trace.push(query.agent.is_some().into()),
                 }
             }
+            Happening::Silent(index, token) => self.trace.extend((*index as u64 ^ token << 24).to_be_bytes()),
             other => self.trace.extend_from_slice(format!("{other:?}").as_bytes()),
         }
         if self.trace.len() > 1 << 20 {

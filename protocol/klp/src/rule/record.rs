@@ -1,10 +1,10 @@
 //! Which published statements are stored for others and believed, and which of two counts. Source: `specs/04-records.md`, section 1.
 
 use crate::identity::NodeId;
+use crate::limits;
 use crate::signed::{Signed, Verified};
 use crate::statement::card::{Card, NodeRecord, node_key};
 use crate::time::Timestamp;
-use crate::limits;
 
 /// What a statement that holds says of its place among others by the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -161,7 +161,8 @@ mod tests {
     #[test]
     fn d2_of_an_agent_the_newest_card_is_shown_whoever_brought_it_first() {
         let (old, new) = (entry(1, 50, 1), entry(1, 51, 2));
-        let ways = [[finding(&old, 0, true), finding(&new, 4, false)], [finding(&new, 4, false), finding(&old, 0, true)]];
+        let ways =
+            [[finding(&old, 0, true), finding(&new, 4, false)], [finding(&new, 4, false), finding(&old, 0, true)]];
         for way in ways {
             let mut found = Findings::default();
             way.into_iter().for_each(|one| found.add(one));
