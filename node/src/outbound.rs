@@ -155,17 +155,16 @@ impl Outbound {
 
     /// Where the DHT says that a node is.
     async fn locate(&self, node: NodeId) -> Vec<Multiaddr> {
-        let (providers, records) =
+        let (providers, record) =
             tokio::join!(self.mesh.find_providers(did_key(&node.0)), self.mesh.get(node_key(&node)));
         let provided = providers.unwrap_or_default().into_iter().filter(|(found, _)| *found == node);
         let mut addresses: Vec<Multiaddr> = provided.flat_map(|(_, addresses)| addresses).collect();
-        for bytes in records.unwrap_or_default() {
-            if let Ok(record) = Signed::<NodeRecord>::from_bytes(bytes).verify()
-                && record.node == node
-                && record.signer() == node.0
-            {
-                addresses.extend(record.addresses.iter().filter_map(|text| text.parse().ok()));
-            }
+        if let Ok(Some(bytes)) = record
+            && let Ok(record) = Signed::<NodeRecord>::from_bytes(bytes).verify()
+            && record.node == node
+            && record.signer() == node.0
+        {
+            addresses.extend(record.addresses.iter().filter_map(|text| text.parse().ok()));
         }
         addresses.truncate(limits::ADDRESSES);
         addresses

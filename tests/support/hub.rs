@@ -17,7 +17,7 @@ impl Hub {
     pub async fn open(seed: u8, listen: Option<&str>) -> Self {
         let mut config = mesh::Config::new(SecretKey::from_seed(&[seed; 32]), Role::Bootstrap);
         config.listen = vec![listen.unwrap_or("/ip4/127.0.0.1/tcp/0").parse().unwrap()];
-        config.check_record = Arc::new(host::record::holds_now);
+        config.check_record = Arc::new(host::record::standing_now);
         let (mesh, events, driver) = mesh::open(config, &mut mesh::Registry::default()).unwrap();
         // Nobody has anything to ask of it in a session.
         drop(events);

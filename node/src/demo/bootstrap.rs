@@ -17,7 +17,7 @@ pub async fn bootstrap(listen: &[String], told: impl FnOnce(Vec<String>) -> Resu
     let addresses: Result<Vec<Multiaddr>, _> = listen.iter().map(|text| text.parse()).collect();
     let mut config = mesh::Config::new(SecretKey::from_seed(&crate::entropy::bytes()?), Role::Bootstrap);
     config.listen = addresses.map_err(|_| Fault::new(Refusal::Invalid, "not a multiaddr"))?;
-    config.check_record = Arc::new(host::record::holds_now);
+    config.check_record = Arc::new(host::record::standing_now);
     let opened = mesh::open(config, &mut mesh::Registry::default());
     let (mesh, events, driver) = opened.map_err(|error| Fault::new(Refusal::Invalid, error.to_string()))?;
     // Nobody has anything to ask of it in a session.

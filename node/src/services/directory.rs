@@ -9,6 +9,7 @@ use agent::{Registration, Visibility};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use klp::message::{Cards, Query, kind};
+use klp::rule::search::{Finding, Findings, believes, choose, fits};
 use klp::statement::card::{Card, CardEntry, did_key, tag_key};
 use klp::statement::certificate::Credential;
 use klp::{Cbor as _, Did, NodeId, Refusal, Verified, limits};
@@ -18,6 +19,7 @@ use store::records::{self, Kind, Record};
 use super::agents::Agents;
 use super::grants::Grants;
 use crate::clock::Clock;
+use crate::entropy;
 use crate::fault::Fault;
 use crate::inbound::{Access, Caller, Inbound};
 use crate::me::Me;
@@ -102,16 +104,8 @@ impl Directory {
         let did = query.strip_prefix("kos:").unwrap_or(query).parse::<Did>().ok();
         let text = (did.is_none() && !query.is_empty()).then(|| query.to_owned());
         let asked = Query { text: text.clone(), capability: capability.map(str::to_owned), agent: None };
-        let mut found: BTreeMap<Did, (Source, bool, Verified<Card>)> = BTreeMap::new();
-        let mut add = |source: Source, healthy: bool, card: Verified<Card>| {
-            let better = |(known, fresh, _): &(Source, bool, Verified<Card>)| {
-                (healthy, source) < (*fresh, *known) || healthy && !fresh
-            };
-            match found.get(&card.agent.0) {
-                Some(known) if !better(known) => {}
-                _ => drop(found.insert(card.agent.0, (source, healthy, card))),
-            }
-        };
+        let mut found = Findings::default();
+        let mut add = |source, healthy, card| found.add(Finding { source, healthy, card });
         let wanted = |card: &Card| {
             let named = did.is_none_or(|did| card.agent.0 == did || card.owner.0 == did || card.node.0 == did);
             named && fits(card, &asked)
@@ -143,12 +137,11 @@ impl Directory {
                 () = &mut deadline => break,
             }
         }
-        let mut rows: Vec<_> = found.into_values().collect();
-        rows.sort_by(|one, other| (!one.1, one.0, &one.2.name).cmp(&(!other.1, other.0, &other.2.name)));
-        Ok(rows.into_iter().map(|(source, healthy, card)| self.row(source, healthy, &card, query)).collect())
+        Ok(found.rows().iter().map(|found| self.row(found, query)).collect())
     }
 
-    fn row(&self, source: Source, healthy: bool, card: &Card, query: &str) -> view::Found {
+    fn row(&self, found: &Finding<Source>, query: &str) -> view::Found {
+        let Finding { source, healthy, card } = found;
         let contact = self.people.owner(&card.owner).map(|contact| contact.name);
         let why = match (card.name == query, card.tags.contains(&query.to_lowercase())) {
             (true, _) => "its name".to_owned(),
@@ -163,7 +156,7 @@ impl Directory {
             node: card.node.to_string(),
             description: agent::plain::line(&card.description),
             capabilities: card.capabilities.iter().map(|one| agent::plain::line(&one.name)).collect(),
-            health: if healthy { "healthy" } else { "unknown" }.to_owned(),
+            health: if *healthy { "healthy" } else { "unknown" }.to_owned(),
             reputation: None,
             path: source.as_str().to_owned(),
             reason: format!("{why} fits; found by {}", source.as_str()),
@@ -194,7 +187,9 @@ impl Directory {
             nodes.entry(node).or_insert(Source::Dht);
         }
         nodes.remove(&self.me.node());
-        nodes.into_iter().take(ASKED).collect()
+        // Without entropy the order is one that others can know, which is still an order.
+        let salt = entropy::bytes::<16>().unwrap_or_default();
+        choose(nodes, &salt, ASKED)
     }
 
     /// The cards that a node shows me, each verified and of that very node. They are remembered.
@@ -216,8 +211,7 @@ impl Directory {
         let now = self.clock.now();
         let mut verified = Vec::new();
         for entry in cards.cards {
-            if let Ok((card, agent)) = entry.verify(now)
-                && card.node == node
+            if let Ok((card, agent)) = believes(&entry, Some(node), now)
                 && self.stands(&agent)
             {
                 self.remember(&entry, &card).await?;
@@ -250,7 +244,7 @@ impl Directory {
     /// `malformed`, `signature`, `expired`: nothing of it is kept.
     pub(crate) async fn learn(&self, body: &Bytes) -> Result<(), Refusal> {
         let entry = CardEntry::from_bytes(body, limits::GOSSIP).map_err(|_| Refusal::Malformed)?;
-        let (card, agent) = entry.verify(self.clock.now())?;
+        let (card, agent) = believes(&entry, None, self.clock.now())?;
         if !self.stands(&agent) {
             return Err(Refusal::Revoked);
         }
@@ -312,19 +306,6 @@ impl Directory {
         let granted = self.grants.agents_of(holder).await;
         granted.map_err(|fault| fault.refusal)
     }
-}
-
-/// Whether a card holds every word of a query, and the capability, and is the one that is meant.
-fn fits(card: &Card, query: &Query) -> bool {
-    let has = |word: &str| {
-        card.name.to_lowercase().contains(word)
-            || card.tags.iter().any(|tag| tag.to_lowercase() == word)
-            || card.description.to_lowercase().contains(word)
-            || card.capabilities.iter().any(|one| one.name == word)
-    };
-    query.agent.is_none_or(|agent| card.agent.0 == agent)
-        && query.capability.as_ref().is_none_or(|name| card.capabilities.iter().any(|one| one.name == *name))
-        && query.text.as_ref().is_none_or(|text| text.to_lowercase().split_whitespace().all(has))
 }
 
 fn card_in(record: Record) -> Option<Verified<Card>> {

@@ -1,6 +1,8 @@
 //! What others published about themselves: node records and agent cards, verified by the caller, kept until they expire.
 
 use klp::codec::{Bytes, CodecError, Fields, Map, Value};
+pub use klp::rule::record::Put;
+use klp::rule::record::{self as rule, Standing};
 use klp::{Cbor, Did, Timestamp, limits};
 
 use crate::error::StoreError;
@@ -38,17 +40,10 @@ pub struct Record {
     pub signed: Vec<u8>,
 }
 
-/// What putting a record did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Put {
-    /// It was not known, or only an older one.
-    Kept,
-    /// The same number is known.
-    Known,
-    /// A newer one is known.
-    Stale,
-    /// It has expired.
-    Expired,
+impl Record {
+    fn standing(&self) -> Standing {
+        Standing { seq: self.seq, expires: self.expires }
+    }
 }
 
 /// Keeps a verified record when it is newer than the one that is known.
@@ -56,17 +51,16 @@ pub enum Put {
 /// # Errors
 /// [`StoreError`]
 pub fn put(tx: &mut Tx, record: &Record, now: Timestamp) -> Result<Put, StoreError> {
-    if record.expires <= now {
-        return Ok(Put::Expired);
-    }
     if record.signed.len() > limits::STATEMENT {
         return Err(StoreError::TooLarge { size: record.signed.len(), limit: limits::STATEMENT });
     }
     let key = key(tx, record.kind, &record.about);
     let known: Option<Record> = tx.load(Table::Records, &key)?;
+    match rule::put(known.as_ref().map(Record::standing).as_ref(), &record.standing(), now) {
+        Put::Kept => {}
+        other => return Ok(other),
+    }
     match &known {
-        Some(known) if known.seq == record.seq => return Ok(Put::Known),
-        Some(known) if known.seq > record.seq => return Ok(Put::Stale),
         Some(known) => tx.remove(Table::RecordExpiry, &expiry(known.expires, &key)),
         None => make_room(tx)?,
     }
@@ -81,7 +75,7 @@ pub fn put(tx: &mut Tx, record: &Record, now: Timestamp) -> Result<Put, StoreErr
 /// [`StoreError`]
 pub fn get(view: &View, kind: Kind, about: &Did, now: Timestamp) -> Result<Option<Record>, StoreError> {
     let record: Option<Record> = view.load(Table::Records, &key(view, kind, about))?;
-    Ok(record.filter(|record| record.expires > now))
+    Ok(record.filter(|record| !record.standing().has_expired(now)))
 }
 
 /// All of one kind that have not expired.
@@ -90,7 +84,7 @@ pub fn get(view: &View, kind: Kind, about: &Did, now: Timestamp) -> Result<Optio
 /// [`StoreError`]
 pub fn list(view: &View, kind: Kind, now: Timestamp) -> Result<Vec<Record>, StoreError> {
     let mut all: Vec<Record> = view.all(Table::Records, usize::MAX)?;
-    all.retain(|record| record.kind == kind && record.expires > now);
+    all.retain(|record| record.kind == kind && !record.standing().has_expired(now));
     Ok(all)
 }
 

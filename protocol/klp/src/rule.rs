@@ -2,3 +2,5 @@
 
 pub mod address;
 pub mod permit;
+pub mod record;
+pub mod search;

@@ -5,15 +5,19 @@ use std::time::{Duration, SystemTime};
 
 use klp::hello::Extras;
 use klp::rule::address::Cidr;
+use klp::rule::record::Standing;
 use klp::{NodeId, SecretKey, Timestamp, limits};
 use libp2p::Multiaddr;
+
+use crate::weather::Weather;
 
 /// Says what our Hello tells a peer. It looks something up and never waits: it is called on the road of every new session. What it
 /// returns for somebody who is no contact must be empty (`security.md` 8).
 pub type Introduce = Arc<dyn Fn(&NodeId) -> Extras + Send + Sync>;
 
-/// Whether a DHT record may be stored or believed: key, value, and the node that claims to have published it.
-pub type RecordCheck = Arc<dyn Fn(&[u8], &[u8], Option<NodeId>) -> bool + Send + Sync>;
+/// Whether a DHT record may be stored or believed: key, value, and the node that claims to have published it. Its standing says which of
+/// two that hold counts.
+pub type RecordCheck = Arc<dyn Fn(&[u8], &[u8], Option<NodeId>) -> Option<Standing> + Send + Sync>;
 
 /// The wall clock, for Hellos.
 pub type Wall = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -42,6 +46,8 @@ pub struct Limits {
     pub memory: usize,
     /// A blob stream that owes bytes and moves none for this long is cut.
     pub stall: Duration,
+    /// What others put here is kept this long at most, and what this mesh provides is said again at half of it.
+    pub record_life: Duration,
     /// What a relay gives away.
     pub relay: RelayLimits,
 }
@@ -67,8 +73,15 @@ pub struct RelayLimits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let memory = 2 * 1024 * 1024 * 1024;
-        Self { events: 64, incoming: 128, per_peer: 6, memory, stall: limits::STALL, relay: RelayLimits::default() }
+        Self {
+            events: 64,
+            incoming: 512,
+            per_peer: 6,
+            memory: 2 * 1024 * 1024 * 1024,
+            stall: limits::STALL,
+            record_life: limits::RECORD_LIFE,
+            relay: RelayLimits::default(),
+        }
     }
 }
 
@@ -109,6 +122,8 @@ pub struct Config {
     pub limits: Limits,
     /// What our Hello tells whom.
     pub introduce: Introduce,
+    /// How connections under `/memory/N` break, in tests.
+    pub weather: Option<Weather>,
     /// Which DHT records hold.
     pub check_record: RecordCheck,
     /// The wall clock.
@@ -119,7 +134,8 @@ impl Config {
     /// A mesh that listens nowhere, tells nobody anything, believes no record, and takes the system's clock.
     pub fn new(key: SecretKey, role: Role) -> Self {
         let incoming = match role {
-            Role::Node => 128,
+            // A listed agent has more visitors than its owner has contacts, and a visitor's session stays open.
+            Role::Node => 512,
             Role::Relay => 4096,
             Role::Bootstrap => 2048,
         };
@@ -133,8 +149,9 @@ impl Config {
             trust_cidr: Vec::new(),
             mdns: false,
             limits: Limits { incoming, ..Limits::default() },
+            weather: None,
             introduce: Arc::new(|_| Extras::default()),
-            check_record: Arc::new(|_, _, _| false),
+            check_record: Arc::new(|_, _, _| None),
             wall: Arc::new(system_time),
         }
     }

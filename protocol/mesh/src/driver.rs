@@ -43,7 +43,7 @@ const TICK: Duration = Duration::from_secs(1);
 const CIRCUIT_GRACE: Duration = Duration::from_secs(5);
 /// How long sessions may take to end when the mesh stops: two seconds for what is open, and their goodbyes.
 const STOP: Duration = Duration::from_secs(8);
-/// Between two attempts to reach a bootstrap peer.
+/// Between two attempts to reach a bootstrap peer, at most: the first ones come after 1, 2, 4 and 8 seconds.
 const BOOTSTRAP: Duration = Duration::from_secs(10);
 
 type Reply<T, E> = oneshot::Sender<Result<T, E>>;
@@ -54,7 +54,7 @@ pub(crate) enum Command {
     Dial { node: NodeId, addresses: Vec<Multiaddr>, reply: Reply<Dialled, DialError> },
     Open { link: Arc<Link>, streams: mpsc::Receiver<Box<Attached>> },
     Put { key: Digest, value: Vec<u8>, reply: Reply<(), LookupError> },
-    Get { key: Digest, reply: Reply<Vec<Vec<u8>>, LookupError> },
+    Get { key: Digest, reply: Reply<Option<Vec<u8>>, LookupError> },
     Provide { key: Digest, reply: Option<Reply<(), LookupError>> },
     Providers { key: Digest, reply: Reply<Vec<(NodeId, Vec<Multiaddr>)>, LookupError> },
     Publish { topic: Topic, body: Bytes, reply: Reply<(), PublishError> },
@@ -78,6 +78,7 @@ pub(crate) struct Driver {
     mdns: bool,
     bootstrap: Vec<Multiaddr>,
     bootstrap_at: Instant,
+    bootstrap_wait: Duration,
     refill_at: Instant,
     addresses: Addresses,
     relays: Relays,
@@ -111,11 +112,12 @@ impl Driver {
             mdns: config.mdns,
             bootstrap: config.bootstrap.clone(),
             bootstrap_at: now,
+            bootstrap_wait: TICK,
             refill_at: now + limits::RECORD_LIFE,
             addresses: Addresses::new(config.trust_cidr.clone(), config.external.clone()),
             relays: Relays::new(config.relays.clone(), now),
             dials: Dials::new(),
-            lookups: Lookups::new(config.check_record.clone()),
+            lookups: Lookups::new(config.check_record.clone(), config.wall.clone(), config.limits.record_life),
             circuits: HashMap::new(),
             metrics,
         }
@@ -325,8 +327,7 @@ impl Driver {
             self.relay(step, now);
         }
         if self.bootstrap_at <= now {
-            self.bootstrap_at = now + BOOTSTRAP;
-            self.join();
+            self.join(now);
         }
         if self.refill_at <= now {
             self.refill_at = now + limits::RECORD_LIFE;
@@ -334,13 +335,16 @@ impl Driver {
         }
     }
 
-    /// Connects to the bootstrap peers while none of them is in the routing table.
-    fn join(&mut self) {
+    /// Connects to the bootstrap peers while nobody is in the routing table: soon again when it fails, and then less often.
+    fn join(&mut self, now: Instant) {
         let routing = crate::lookups::size(&mut self.swarm.behaviour_mut().kad);
         self.state.send_if_modified(|state| std::mem::replace(&mut state.routing, routing) != routing);
         if routing > 0 {
+            (self.bootstrap_at, self.bootstrap_wait) = (now + BOOTSTRAP, TICK);
             return;
         }
+        self.bootstrap_at = now + self.bootstrap_wait;
+        self.bootstrap_wait = (self.bootstrap_wait * 2).min(BOOTSTRAP);
         for address in self.bootstrap.clone() {
             if let Some(libp2p::multiaddr::Protocol::P2p(peer)) = address.iter().last()
                 && !self.swarm.is_connected(&peer)

@@ -51,6 +51,7 @@ mod session;
 mod state;
 mod swarm;
 mod topics;
+mod weather;
 
 pub use answer::{Answer, Ended, Refused, Reply};
 pub use blob::{Fetch, Source};
@@ -66,3 +67,4 @@ pub use prometheus_client::registry::Registry;
 pub use state::{Peer, Reach, State};
 pub use swarm::{OpenError, open};
 pub use topics::PublishError;
+pub use weather::Weather;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use klp::rule::record::{self, Put, Standing};
 use klp::{Digest, NodeId, limits};
 use libp2p::core::Endpoint;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig, RecordStore as _};
@@ -14,15 +15,13 @@ use libp2p::swarm::{ConnectionId, NetworkBehaviour as _};
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use tokio::sync::oneshot;
 
-use crate::config::{RecordCheck, Role};
+use crate::config::{RecordCheck, Role, Wall};
 use crate::peer::node_of;
 
 /// Our own DHT; other networks' peers do not speak it and so never enter our table.
 pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/kos/kad/1");
 /// Queries that may wait at once.
 const QUERIES: usize = 256;
-/// Records of one key that are worth having.
-const RECORDS: usize = 20;
 /// Providers of one key that are worth having.
 const PROVIDERS: usize = 64;
 /// Things that one node says it has: its agents' tags and DIDs.
@@ -61,7 +60,7 @@ pub enum LookupError {
 
 enum Waiting {
     Put(Reply<()>),
-    Get(Reply<Vec<Vec<u8>>>, Digest, Vec<Vec<u8>>),
+    Get(Reply<Option<Vec<u8>>>, Digest, Option<(Standing, Vec<u8>)>),
     Provide(Reply<()>),
     Providers(Reply<Vec<(NodeId, Vec<Multiaddr>)>>, HashMap<PeerId, Vec<Multiaddr>>),
 }
@@ -69,6 +68,8 @@ enum Waiting {
 /// What waits on the DHT.
 pub(crate) struct Lookups {
     check: RecordCheck,
+    wall: Wall,
+    life: Duration,
     waiting: HashMap<QueryId, Waiting>,
     provided: BTreeSet<Digest>,
     stored: HashMap<PeerId, usize>,
@@ -77,7 +78,7 @@ pub(crate) struct Lookups {
 }
 
 /// A DHT with our settings.
-pub(crate) fn table(me: PeerId, role: Role) -> Table {
+pub(crate) fn table(me: PeerId, role: Role, life: Duration) -> Table {
     let (max_records, max_providers) = match role {
         Role::Node => (1024, 20),
         Role::Relay | Role::Bootstrap => (65_536, 64),
@@ -91,10 +92,10 @@ pub(crate) fn table(me: PeerId, role: Role) -> Table {
     let mut config = kad::Config::new(PROTOCOL);
     config
         .set_query_timeout(QUERY_TIME)
-        .set_record_ttl(Some(limits::RECORD_LIFE))
+        .set_record_ttl(Some(life))
         .set_publication_interval(None)
-        .set_provider_record_ttl(Some(limits::RECORD_LIFE))
-        .set_provider_publication_interval(Some(limits::RECORD_LIFE / 2))
+        .set_provider_record_ttl(Some(life))
+        .set_provider_publication_interval(Some(life / 2))
         .set_record_filtering(StoreInserts::FilterBoth)
         .set_kbucket_inserts(BucketInserts::Manual)
         .disjoint_query_paths(true);
@@ -109,8 +110,9 @@ fn key_of(digest: &Digest) -> RecordKey {
 }
 
 impl Lookups {
-    pub(crate) fn new(check: RecordCheck) -> Self {
-        Self { check, waiting: HashMap::new(), provided: BTreeSet::new(), stored: HashMap::new(), untold: false }
+    pub(crate) fn new(check: RecordCheck, wall: Wall, life: Duration) -> Self {
+        let (waiting, provided, stored) = (HashMap::new(), BTreeSet::new(), HashMap::new());
+        Self { check, wall, life, waiting, provided, stored, untold: false }
     }
 
     fn wait(&mut self, query: QueryId, waiting: Waiting) {
@@ -123,7 +125,7 @@ impl Lookups {
 
     pub(crate) fn put(&mut self, table: &mut Table, key: Digest, value: Vec<u8>, reply: Reply<()>) {
         let mut record = Record::new(key_of(&key), value);
-        record.expires = Some(Instant::now() + limits::RECORD_LIFE);
+        record.expires = Some(Instant::now() + self.life);
         let refused = if self.is_full() {
             LookupError::Busy
         } else if is_empty(table) {
@@ -137,12 +139,12 @@ impl Lookups {
         let _gone = reply.send(Err(refused));
     }
 
-    pub(crate) fn get(&mut self, table: &mut Table, key: Digest, reply: Reply<Vec<Vec<u8>>>) {
+    pub(crate) fn get(&mut self, table: &mut Table, key: Digest, reply: Reply<Option<Vec<u8>>>) {
         match self.refuse(table) {
             Some(refused) => drop(reply.send(Err(refused))),
             None => {
                 let query = table.get_record(key_of(&key));
-                self.wait(query, Waiting::Get(reply, key, Vec::new()));
+                self.wait(query, Waiting::Get(reply, key, None));
             }
         }
     }
@@ -217,10 +219,12 @@ impl Lookups {
 
     fn store(&mut self, table: &mut Table, source: PeerId, record: Record) {
         let publisher = record.publisher.as_ref().and_then(node_of);
-        let holds = record.value.len() <= limits::RECORD && (self.check)(record.key.as_ref(), &record.value, publisher);
-        let newer = table.store_mut().get(&record.key).is_none_or(|known| known.value != record.value);
-        if holds && newer && self.admits(source) {
-            let expires = Instant::now() + limits::RECORD_LIFE;
+        let Some(standing) = (self.check)(record.key.as_ref(), &record.value, publisher) else { return };
+        let known = table.store_mut().get(&record.key);
+        let known = known.and_then(|known| (self.check)(known.key.as_ref(), &known.value, None));
+        let now = (self.wall)();
+        if record::put(known.as_ref(), &standing, now) == Put::Kept && self.admits(source) {
+            let expires = Instant::now() + standing.expires.since(now).min(self.life);
             let record = Record { expires: Some(record.expires.map_or(expires, |at| at.min(expires))), ..record };
             let _stored = table.store_mut().put(record);
         }
@@ -255,9 +259,12 @@ impl Lookups {
         match (self.waiting.get_mut(&id), result) {
             (Some(Waiting::Get(_, key, found)), QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(one)))) => {
                 let Record { value, publisher, .. } = one.record;
-                let holds = (self.check)(&key.0, &value, publisher.as_ref().and_then(node_of));
-                if holds && found.len() < RECORDS && !found.contains(&value) {
-                    found.push(value);
+                let standing = (self.check)(&key.0, &value, publisher.as_ref().and_then(node_of));
+                let known = found.as_ref().map(|(standing, _)| standing);
+                if let Some(standing) = standing
+                    && record::put(known, &standing, (self.wall)()) == Put::Kept
+                {
+                    *found = Some((standing, value));
                 }
             }
             (
@@ -296,7 +303,7 @@ impl Waiting {
         // Whoever asked may have gone.
         let _gone = match self {
             Self::Put(reply) | Self::Provide(reply) => reply.send(failed).is_err(),
-            Self::Get(reply, _, found) => reply.send(failed.map(|()| found)).is_err(),
+            Self::Get(reply, _, found) => reply.send(failed.map(|()| found.map(|(_, value)| value))).is_err(),
             Self::Providers(reply, found) => {
                 let found = found.into_iter().filter_map(|(peer, addresses)| Some((node_of(&peer)?, addresses)));
                 reply.send(failed.map(|()| found.collect())).is_err()

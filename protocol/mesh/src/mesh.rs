@@ -181,11 +181,11 @@ impl Mesh {
         self.look(|reply| Command::Put { key, value, reply }).await
     }
 
-    /// Records with this key that hold, as `Config::check_record` says; at most 20.
+    /// The record with this key that counts: of those that hold, as `Config::check_record` says, the newest.
     ///
     /// # Errors
     /// [`LookupError`]; finding none is no error.
-    pub async fn get(&self, key: Digest) -> Result<Vec<Vec<u8>>, LookupError> {
+    pub async fn get(&self, key: Digest) -> Result<Option<Vec<u8>>, LookupError> {
         self.look(|reply| Command::Get { key, reply }).await
     }
 

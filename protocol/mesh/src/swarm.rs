@@ -33,6 +33,7 @@ use crate::peer::{is_loopback, keypair, peer_of};
 use crate::scoped::Scoped;
 use crate::session::{self, Shared, Table};
 use crate::state::State;
+use crate::weather::{self, Weather};
 use crate::{candidates, lookups, topics};
 
 /// Commands that wait for the driver, which reads them before anything else.
@@ -84,7 +85,7 @@ pub fn open(
     let counted = Metrics::new(registry);
     let registry = registry.sub_registry_with_prefix("libp2p");
     let (relayed, relay_client) = relay::client::new(peer_of(me));
-    let transport = transport(&keypair, relayed, registry).map_err(OpenError::Transport)?;
+    let transport = transport(&keypair, relayed, config.weather, registry).map_err(OpenError::Transport)?;
     let behaviour = behaviour(&config, &keypair, relay_client).map_err(|error| setting(&error))?;
     let settings = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE)
@@ -156,6 +157,7 @@ pub(crate) fn only_loopback(config: &Config) -> bool {
 fn transport(
     keypair: &Keypair,
     relayed: relay::client::Transport,
+    weather: Option<Weather>,
     registry: &mut Registry,
 ) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
     let noise = || noise::Config::new(keypair).map_err(io::Error::other);
@@ -183,6 +185,7 @@ fn transport(
         .multiplex(muxer())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let memory = MemoryTransport::default()
+        .and_then(weather::suffer(weather))
         .upgrade(Version::V1Lazy)
         .authenticate(noise()?)
         .multiplex(muxer())
@@ -236,7 +239,7 @@ fn behaviour(config: &Config, keypair: &Keypair, relay_client: relay::client::Be
         blob: blob::Behaviour::default(),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::default(),
-        kad: Scoped::new(lookups::table(me, config.role), kad_admits),
+        kad: Scoped::new(lookups::table(me, config.role, config.limits.record_life), kad_admits),
         gossip: Toggle::from(if is_node { Some(topics::gossipsub(keypair.clone())?) } else { None }),
         relay_client,
         relay: Toggle::from(relay),

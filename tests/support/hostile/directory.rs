@@ -33,7 +33,7 @@ pub(super) fn run(bytes: &[u8]) {
         1 => node_key(&node(ALICE_NODE)).0.to_vec(),
         _ => value.iter().copied().take(32).collect(),
     };
-    let holds = host::record::holds(&key, &value, publisher, now);
+    let holds = klp::rule::record::standing(&key, &value, publisher, now).is_some();
     assert_eq!(holds, oracle(&key, &value, publisher, now), "specs/04-records.md, section 1");
 }
 

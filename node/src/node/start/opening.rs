@@ -62,7 +62,9 @@ pub(super) fn open_mesh(
         // Looking begins with the first contact or listed agent.
         mdns: false,
         introduce,
-        check_record: Arc::new(move |key, value, publisher| host::record::holds(key, value, publisher, checking.now())),
+        check_record: Arc::new(move |key, value, publisher| {
+            klp::rule::record::standing(key, value, publisher, checking.now())
+        }),
         wall: Arc::new(move || wall.now()),
         ..mesh::Config::new(key, Role::Node)
     };

@@ -186,8 +186,7 @@ impl Driver {
                 addresses.insert(0, path.address.clone());
             }
             self.lookups.learn(&mut self.swarm.behaviour_mut().kad, peer, addresses);
-            self.bootstrap_at = Instant::now();
-            self.join();
+            self.join(Instant::now());
         } else {
             self.swarm.behaviour_mut().kad.remove_peer(&peer);
         }

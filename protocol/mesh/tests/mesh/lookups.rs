@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use klp::Digest;
+use klp::rule::record::Standing;
+use klp::{Digest, Timestamp};
 use mesh::{LookupError, Role};
 
 use crate::support::{Node, start, within};
 
-fn good(key: &[u8], value: &[u8]) -> bool {
-    Digest::of(&[value]).0 == key
+/// A record of these tests is two numbers, its standing; the second one is also its key.
+fn standing(key: &[u8], value: &[u8]) -> Option<Standing> {
+    let seq = value.first().copied().map(u64::from)?;
+    (Digest::of(&[value.get(1..)?]).0 == key).then_some(Standing { seq, expires: Timestamp(u64::MAX) })
 }
 
 async fn joined(seed: u8, role: Role, bootstrap: &[mesh::Multiaddr]) -> Node {
@@ -16,7 +19,7 @@ async fn joined(seed: u8, role: Role, bootstrap: &[mesh::Multiaddr]) -> Node {
     let expects = !bootstrap.is_empty();
     let node = start(seed, role, |config| {
         config.bootstrap = bootstrap;
-        config.check_record = Arc::new(|key, value, _| good(key, value));
+        config.check_record = Arc::new(|key, value, _| standing(key, value));
     })
     .await;
     if expects {
@@ -65,14 +68,31 @@ async fn d2_only_records_that_hold_are_stored_and_believed() {
     let hub = joined(1, Role::Bootstrap, &[]).await;
     let alice = joined(2, Role::Node, &hub.addresses()).await;
     let bob = joined(3, Role::Node, &hub.addresses()).await;
-    let value = b"a signed record".to_vec();
-    let key = Digest::of(&[&value]);
+    let value = b"\x01a signed record".to_vec();
+    let key = Digest::of(&[&value[1..]]);
     within(alice.mesh.put(key, value.clone())).await.expect("stored");
-    assert_eq!(within(bob.mesh.get(key)).await.expect("looks"), [value]);
+    assert_eq!(within(bob.mesh.get(key)).await.expect("looks"), Some(value));
     // Anybody may send anything; what does not hold is not kept.
     let wrong = Digest::of(&[b"somebody else's key"]);
-    let _sent = within(alice.mesh.put(wrong, b"forged".to_vec())).await;
-    assert_eq!(within(bob.mesh.get(wrong)).await.expect("looks"), Vec::<Vec<u8>>::new());
+    let _sent = within(alice.mesh.put(wrong, b"\x01forged".to_vec())).await;
+    assert_eq!(within(bob.mesh.get(wrong)).await.expect("looks"), None);
     let large = within(alice.mesh.put(key, vec![0; klp::limits::RECORD + 1])).await;
     assert_eq!(large, Err(LookupError::TooLarge));
+}
+
+#[tokio::test]
+async fn d2_an_old_record_that_somebody_puts_again_does_not_replace_the_newer_one() {
+    let hub = joined(1, Role::Bootstrap, &[]).await;
+    let alice = joined(2, Role::Node, &hub.addresses()).await;
+    let mallory = joined(3, Role::Node, &hub.addresses()).await;
+    let bob = joined(4, Role::Node, &hub.addresses()).await;
+    let [old, new] = [1, 2].map(|seq| [&[seq][..], b"where alice is"].concat());
+    let key = Digest::of(&[b"where alice is"]);
+    for value in [&old, &new] {
+        within(alice.mesh.put(key, value.clone())).await.expect("stored");
+    }
+    within(mallory.mesh.put(key, old.clone())).await.expect("sent");
+    assert_eq!(within(bob.mesh.get(key)).await.expect("looks"), Some(new.clone()));
+    // Whoever holds an old one, and hears of a newer one, believes the newer one.
+    assert_eq!(within(mallory.mesh.get(key)).await.expect("looks"), Some(new));
 }

@@ -4,6 +4,7 @@
 extern crate kos_mesh as mesh;
 
 mod blobs;
+mod crowd;
 mod gossip;
 mod lookups;
 mod relayed;

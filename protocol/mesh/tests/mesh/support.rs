@@ -30,11 +30,16 @@ pub(crate) fn id(seed: u8) -> NodeId {
 
 /// A node that listens on loopback TCP unless `change` says otherwise.
 pub(crate) async fn start(seed: u8, role: Role, change: impl FnOnce(&mut Config)) -> Node {
+    begin(key(seed), role, change).await
+}
+
+/// The same with any key.
+pub(crate) async fn begin(key: SecretKey, role: Role, change: impl FnOnce(&mut Config)) -> Node {
     let _on = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_test_writer()
         .try_init();
-    let mut config = Config::new(key(seed), role);
+    let mut config = Config::new(key, role);
     config.listen = vec![address("/ip4/127.0.0.1/tcp/0")];
     change(&mut config);
     let listeners = config.listen.len();
