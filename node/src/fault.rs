@@ -1,6 +1,8 @@
 //! What a user sees when something does not work: what happened, why, and what to do.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 use klp::Refusal;
 
@@ -33,6 +35,20 @@ impl Fault {
         Self::new(Refusal::NotFound, format!("there is no {what} \"{name}\" here"))
     }
 
+    /// A file could not be used: by name when the disk is full.
+    pub fn of_file(path: &Path, error: &io::Error) -> Self {
+        if store::is_full(error) {
+            Self::new(Refusal::Full, format!("the disk is full: {} cannot be written", path.display()))
+        } else {
+            Self::internal(format_args!("{}: {error}", path.display()))
+        }
+    }
+
+    /// What failed inside, by name when the disk is full: then it is not our failure.
+    pub fn of_error(error: &(dyn std::error::Error + 'static)) -> Self {
+        if is_about_room(error) { Refusal::Full.into() } else { Self::internal(error) }
+    }
+
     /// Something that should not fail did; `error` goes to the user, for it never holds a secret.
     pub fn internal(error: impl fmt::Display) -> Self {
         Self::new(Refusal::Internal, format!("something failed inside: {error}"))
@@ -52,6 +68,15 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// Whether a full disk is at the bottom of it.
+pub(crate) fn is_about_room(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |cause| cause.source());
+    causes.any(|cause| {
+        matches!(cause.downcast_ref(), Some(store::StoreError::Full))
+            || cause.downcast_ref::<io::Error>().is_some_and(store::is_full)
+    })
+}
 
 /// What the store refused.
 pub fn of_store(error: store::StoreError) -> Fault {

@@ -13,6 +13,7 @@ pub mod inbound;
 mod keys;
 mod me;
 pub mod node;
+mod note;
 mod offers;
 mod outbound;
 mod people;

@@ -301,6 +301,10 @@ fn attempt(step: &str, address: &Multiaddr, result: &str, took: Duration) -> vie
 
 /// What the other side refused, in its words; the hint is ours.
 pub(crate) fn fault(refused: mesh::Refused) -> Fault {
+    if refused.refusal == Refusal::Full {
+        let message = "the disk of the other node is full, so that it did not do it";
+        return Fault::new(Refusal::Full, message).hint("tell its owner, and try again later");
+    }
     if refused.message.is_empty() {
         refused.refusal.into()
     } else {

@@ -7,6 +7,8 @@ pub mod hostile;
 #[cfg(feature = "stories")]
 mod api;
 #[cfg(feature = "stories")]
+mod disk;
+#[cfg(feature = "stories")]
 mod http;
 #[cfg(feature = "stories")]
 mod hub;
@@ -25,6 +27,8 @@ mod root;
 #[cfg(feature = "stories")]
 pub mod shell;
 #[cfg(feature = "stories")]
+pub mod socket;
+#[cfg(feature = "stories")]
 mod speaker;
 #[cfg(feature = "stories")]
 mod wait;
@@ -32,6 +36,7 @@ mod wait;
 #[cfg(feature = "stories")]
 pub use {
     api::{Api, Event, Events, Reply, Request},
+    disk::Disk,
     http::{get, get_with},
     hub::Hub,
     lan::Lan,
@@ -39,7 +44,7 @@ pub use {
     person::Person,
     program::{Exit, Program, path},
     puppet::Puppet,
-    root::{has, is_root},
+    root::{has, is_root, needs},
     shell::Shell,
     speaker::Speaker,
     wait::{PATIENCE, eventually, until},

@@ -22,7 +22,12 @@ pub fn has(story: &str, program: &str) -> bool {
     needs(story, program, std::env::split_paths(&path).any(|folder| folder.join(program).exists()))
 }
 
-fn needs(story: &str, what: &str, there: bool) -> bool {
+/// Whether something else of the machine is there. Where it is not, the story that asks is skipped, and says so; in CI nothing may be
+/// skipped.
+///
+/// # Panics
+/// In CI (`CI=true`), when it is not.
+pub fn needs(story: &str, what: &str, there: bool) -> bool {
     if !there {
         assert_ne!(std::env::var("CI").ok().as_deref(), Some("true"), "{story} needs {what}");
         println!("SKIPPED {story}: it needs {what}");

@@ -93,7 +93,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 impl Up {
     pub(super) async fn run(self, terminal: &Terminal, args: Vec<std::ffi::OsString>) -> Result<Answer, Failure> {
         if terminal.client.is_alive().await {
-            return running(terminal).await;
+            match running(terminal).await {
+                // One that was just killed may still take a call, and answers none.
+                Err(failure) if matches!(failure.fault.refusal, Refusal::Interrupted | Refusal::NoNode) => {}
+                other => return other,
+            }
         }
         let loaded = self.settings.0.load::<Config>().map_err(|error| unfit(&error))?;
         let fresh = !terminal.home.join(web::SOCKET).exists() && is_empty(&terminal.home);

@@ -9,7 +9,8 @@ use klp::statement::certificate::Introduction;
 use klp::{Cbor as _, NodeId, Refusal, Signed, cbor_struct, limits};
 use mesh::{Event, Gossip, PeerHello, Topic, Verdict};
 use serde_json::json;
-use tokio::sync::{Semaphore, mpsc};
+use store::StoreError;
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Node;
 use crate::bus::{Heard, fits};
@@ -159,25 +160,47 @@ impl Node {
     }
 
     /// The small clocks: idle vaults lock, checkpoints are made, old keys are replaced, health is looked at.
-    pub(super) async fn tick(self, components: super::start::Components, has_bootstrap: bool) {
+    pub(super) async fn tick(
+        self,
+        components: super::start::Components,
+        mut put_off: super::start::PutOff,
+        has_bootstrap: bool,
+    ) {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
         let mut unlocked = self.bus.listen("vault.unlocked", None);
+        let mut trouble = self.store.trouble();
+        let store_is = |wrote: Result<(), StoreError>, trouble: &watch::Receiver<Option<StoreError>>| {
+            let wrote = trouble.borrow().clone().map_or(wrote, Err);
+            components.store_is(wrote, &self.store.condition());
+        };
         let mut count: u64 = 0;
         loop {
             let sign = tokio::select! {
                 () = self.stop.requested() => return,
+                Ok(()) = trouble.changed() => {
+                    store_is(Ok(()), &trouble);
+                    continue;
+                }
                 _ = unlocked.next() => true,
                 _ = ticks.tick() => count.is_multiple_of(6),
             };
             if sign && let Err(fault) = self.grants.sign_pending().await {
                 tracing::warn!(%fault, "revocations wait for their signature");
             }
+            if trouble.borrow().is_some() {
+                // Whether there is room again is known only by trying.
+                let _not_yet = self.store.try_again(self.clock.now()).await;
+            }
+            if let Err(error) = put_off.try_again(&self.store, self.clock.now()).await {
+                tracing::debug!(%error, "what the start put off waits on");
+            }
             self.vaults.tick().await;
             if let Err(fault) = self.grants.pay().await {
                 tracing::warn!(%fault, "revocations wait for their delivery");
             }
             if count.is_multiple_of(6) {
-                components.store_is(self.store.tick(self.clock.now()).await, &self.store.condition());
+                let ticked = self.store.tick(self.clock.now()).await;
+                store_is(ticked, &trouble);
             }
             if count.is_multiple_of(720)
                 && let Err(fault) = self.agents.rotate_exchange()

@@ -103,13 +103,13 @@ async fn make(
     let made = tokio::task::spawn_blocking(move || {
         if file.exists() { recovery::open(&file, &key) } else { recovery::create(&file, &key, Cost::default()) }
     });
-    let recovery = made.await.map_err(Fault::internal)?.map_err(Fault::internal)?;
+    let recovery = made.await.map_err(Fault::internal)?.map_err(|error| Fault::of_error(&error))?;
     match vaults.create(store, MAIN, opener.clone(), Cost::default(), now).await {
         Ok(()) => {}
         Err(store::VaultError::Exists { .. }) => {
-            vaults.unlock(store, MAIN, opener, now).await.map_err(Fault::internal)?;
+            vaults.unlock(store, MAIN, opener, now).await.map_err(|error| Fault::of_error(&error))?;
         }
-        Err(error) => return Err(Fault::internal(error)),
+        Err(error) => return Err(Fault::of_error(&error)),
     }
     let next = recovery.next_key_hash();
     let introduction = certify_root(&recovery.owner, &node, next, now);

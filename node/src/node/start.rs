@@ -24,6 +24,7 @@ use crate::fault::Fault;
 use crate::inbound::Inbound;
 use crate::keys::Keys;
 use crate::me::Me;
+use crate::note;
 use crate::offers::Offers;
 use crate::outbound::Outbound;
 use crate::people::People;
@@ -60,6 +61,9 @@ impl Components {
     pub(super) fn store_is(&self, wrote: Result<(), StoreError>, condition: &Condition) {
         match (wrote, condition) {
             (_, Condition::Broken { .. }) => self.store.failed("read-only: the audit log does not verify"),
+            (Err(StoreError::Full), _) => {
+                self.store.degraded("the disk is full: nothing new is kept until there is room, and nothing told is lost");
+            }
             (Err(error), _) => self.store.degraded(error.to_string()),
             (Ok(()), Condition::RolledBack { found, anchored }) => self.store.degraded(format!(
                 "this data has {found} log entries, but this machine once saw {}: confirm a restored backup with `kos audit confirm`",
@@ -100,6 +104,32 @@ impl Components {
             None => self.clock.ok(),
         }
     }
+}
+
+/// What a full disk kept the start from doing, for later.
+pub(super) struct PutOff {
+    left_open: store::requests::LeftOpen,
+}
+
+impl PutOff {
+    /// Tries once more.
+    pub(super) async fn try_again(&mut self, store: &store::Store, now: klp::Timestamp) -> Result<(), StoreError> {
+        if self.left_open.is_empty() {
+            return Ok(());
+        }
+        interrupt(store, &self.left_open, now).await?;
+        self.left_open = store::requests::LeftOpen::default();
+        Ok(())
+    }
+}
+
+async fn interrupt(
+    store: &store::Store,
+    left: &store::requests::LeftOpen,
+    now: klp::Timestamp,
+) -> Result<(), StoreError> {
+    let left = left.clone();
+    store.write(move |tx| store::requests::interrupt(tx, left, now).map(drop)).await
 }
 
 /// What the first steps give to the later ones.
@@ -153,13 +183,16 @@ impl Node {
         let clock = Clock::new(seen.unwrap_or_default());
         let idle = Duration::from_secs(config.vault.lock_after_s);
         let open_vaults = store::Vaults::new(Some(idle));
+        let left_open = store.view().and_then(|view| store::requests::left_open(&view));
+        let mut left_open = left_open.map_err(|error| in_part("store", error.into()))?;
         let (me, _) = startup
             .step("vault", &["store"], async {
                 let me = identity::open(&home, &store, &open_vaults, passphrase.as_ref(), clock.now()).await?;
-                let at = clock.now();
-                match store.write(move |tx| store::requests::interrupt_open(tx, at).map(drop)).await {
+                match interrupt(&store, &left_open, clock.now()).await {
                     // A log that does not verify is still shown, and nothing is added to it.
-                    Ok(()) | Err(StoreError::ReadOnly) => {}
+                    Ok(()) | Err(StoreError::ReadOnly) => left_open = store::requests::LeftOpen::default(),
+                    // What can be read is shown meanwhile; this is done once there is room.
+                    Err(StoreError::Full) => {}
                     Err(error) => return Err(error.into()),
                 }
                 Ok::<_, Fault>(me)
@@ -198,7 +231,9 @@ impl Node {
             })
             .await?;
         let components = Components { store: store_is, mesh: mesh_is, agents: agents_are, clock: clock_is };
-        node.run(ground, principals, events, components, registry, home_lock, driver, stopped_sender).await?;
+        let put_off = PutOff { left_open };
+        node.run(ground, principals, events, (components, put_off), registry, home_lock, driver, stopped_sender)
+            .await?;
         Ok(node)
     }
 
@@ -218,7 +253,7 @@ impl Node {
         ground: Ground,
         principals: Principals,
         events: tokio::sync::mpsc::Receiver<mesh::Event>,
-        components: Components,
+        (components, put_off): (Components, PutOff),
         registry: mesh::Registry,
         home_lock: host::Home,
         driver: tokio::task::JoinHandle<()>,
@@ -226,7 +261,9 @@ impl Node {
     ) -> Result<(), StartFault> {
         let Ground { config, bus, keys, store, clock, outbound, .. } = ground;
         let addresses = self.listening().await;
-        home_lock.write_addresses(&addresses).map_err(|error| in_part("home", Fault::internal(error)))?;
+        let lines: String = addresses.iter().flat_map(|address| [address, "\n"]).collect();
+        let told = note::write(home_lock.join(host::home::ADDRESSES), lines, &self.stop);
+        told.await.map_err(|fault| in_part("home", fault))?;
         if let Some(at) = config.basics.metrics {
             let open = host::metrics_server::open(at, registry, self.health.clone(), self.stop.clone());
             let (_, serving) =
@@ -237,7 +274,7 @@ impl Node {
             tokio::spawn(self.clone().follow(events, principals)),
             tokio::spawn(self.directory.clone().announce(bus.clone(), keys, config.mdns)),
             tokio::spawn(self.clone().share(config.events.share.clone())),
-            tokio::spawn(self.clone().tick(components, !config.basics.bootstrap.is_empty())),
+            tokio::spawn(self.clone().tick(components, put_off, !config.basics.bootstrap.is_empty())),
         ];
         bus.say("node.started", serde_json::json!({ "addresses": addresses }));
         let node = self.clone();

@@ -76,6 +76,8 @@ struct Live {
     registry: Registry,
     minds: BTreeMap<AgentId, mind::Running>,
     introductions: BTreeMap<AgentId, Introduction>,
+    /// Whether the node is stopping: nothing is started any more.
+    closed: bool,
 }
 
 /// What agents are made of.
@@ -127,7 +129,11 @@ impl Agents {
 
     /// Stops every agent; indexes keep what they have.
     pub(crate) async fn close(&self) {
-        let minds = std::mem::take(&mut self.lock().minds);
+        let minds = {
+            let mut live = self.lock();
+            live.closed = true;
+            std::mem::take(&mut live.minds)
+        };
         for (id, mind) in minds {
             self.runtime.remove(&id);
             mind.close().await;

@@ -1,6 +1,7 @@
 //! Co-signed proof of calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use klp::codec::Bytes;
 use klp::message::{Acknowledge, Acknowledgements, Empty, Missing, kind};
@@ -60,11 +61,38 @@ pub struct Receipts {
     clock: Clock,
     bus: Bus,
     outbound: Outbound,
+    under_way: Arc<Mutex<BTreeSet<Call>>>,
+}
+
+/// A call of this node's, and whether it asked.
+type Call = (Digest, bool);
+
+/// While this lives, its call is under way: without an outcome it is `open`, and afterwards it has broken off.
+pub(super) struct UnderWay {
+    all: Arc<Mutex<BTreeSet<Call>>>,
+    call: Call,
+    /// Whether it began with this one: a copy of an order does not end the call that runs.
+    first: bool,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.first {
+            self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.call);
+        }
+    }
 }
 
 impl Receipts {
     pub(crate) fn new(store: Store, clock: Clock, bus: Bus, outbound: Outbound) -> Self {
-        Self { store, clock, bus, outbound }
+        Self { store, clock, bus, outbound, under_way: Arc::default() }
+    }
+
+    /// A call begins.
+    pub(super) fn begin(&self, order: Digest, role: Role) -> UnderWay {
+        let call = (order, role == Role::Asked);
+        let first = self.running().insert(call);
+        UnderWay { all: self.under_way.clone(), call, first }
     }
 
     /// Answers questions about acknowledgements from now on.
@@ -86,8 +114,9 @@ impl Receipts {
     /// # Errors
     /// `internal`
     pub async fn list(&self, limit: usize) -> Result<Vec<view::Receipt>, Fault> {
+        let before = self.running().clone();
         let rows = self.store.read(move |view| receipts::list(view, None, limit)).await?;
-        rows.iter().map(|(_, row)| shown(row)).collect()
+        rows.iter().map(|(_, row)| self.shown(row, &before)).collect()
     }
 
     /// One, by id or an unambiguous beginning of it.
@@ -95,7 +124,8 @@ impl Receipts {
     /// # Errors
     /// `not_found`
     pub async fn show(&self, id: &str) -> Result<view::Receipt, Fault> {
-        shown(&self.find(id).await?)
+        let before = self.running().clone();
+        self.shown(&self.find(id).await?, &before)
     }
 
     /// The bytes that a stranger can verify, with question and answer.
@@ -119,6 +149,44 @@ impl Receipts {
             (Some(_), Some(_)) => Err(Fault::new(Refusal::NotFound, format!("more than one receipt begins with {id}"))),
             _ => Err(Fault::not_found("receipt", id)),
         }
+    }
+
+    /// The calls that are under way.
+    fn running(&self) -> MutexGuard<'_, BTreeSet<Call>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As people see it. `before` are the calls that were under way before the row was read.
+    fn shown(&self, row: &receipts::Receipt, before: &BTreeSet<Call>) -> Result<view::Receipt, Fault> {
+        let damaged =
+            |_| Fault::new(Refusal::Integrity, format!("the stored receipt {} does not verify", row.id.short()));
+        let order = Signed::<Order>::from_bytes(row.order.clone()).verify().map_err(damaged)?;
+        let outcome = row.outcome.clone().map(|bytes| Signed::<receipt::Outcome>::from_bytes(bytes).verify());
+        let outcome = outcome.transpose().map_err(damaged)?;
+        let call = (row.id, row.role == Role::Asked);
+        let without = match row.role {
+            _ if before.contains(&call) || self.running().contains(&call) => "open",
+            Role::Asked => "unanswered",
+            Role::Answered => "interrupted",
+        };
+        let owner = if row.role == Role::Asked { row.other.to_string() } else { String::from("self") };
+        Ok(view::Receipt {
+            id: row.id.to_string(),
+            state: match row.proof() {
+                receipts::Proof::Ordered => "ordered",
+                receipts::Proof::Answered => "answered",
+                receipts::Proof::Acknowledged => "acknowledged",
+            }
+            .to_owned(),
+            status: outcome.as_ref().map_or(without, |outcome| outcome.status.as_str()).to_owned(),
+            caller: order.caller.to_string(),
+            agent: order.agent.to_string(),
+            owner,
+            capability: order.capability.clone(),
+            bytes: outcome.as_ref().map_or(0, |outcome| outcome.bytes),
+            issued: show::time(order.issued),
+            direction: if row.role == Role::Asked { "made" } else { "given" }.to_owned(),
+        })
     }
 
     /// Tells the other side that its answer has arrived. In the background: the caller has its answer already, and what does not
@@ -228,31 +296,6 @@ fn file(row: &receipts::Receipt) -> Result<Receipt, Fault> {
         salt: asking.salt,
         arguments: asking.arguments,
         answer: whole.then(|| Bytes(row.answer.clone())),
-    })
-}
-
-fn shown(row: &receipts::Receipt) -> Result<view::Receipt, Fault> {
-    let damaged = |_| Fault::new(Refusal::Integrity, format!("the stored receipt {} does not verify", row.id.short()));
-    let order = Signed::<Order>::from_bytes(row.order.clone()).verify().map_err(damaged)?;
-    let outcome = row.outcome.clone().map(|bytes| Signed::<receipt::Outcome>::from_bytes(bytes).verify());
-    let outcome = outcome.transpose().map_err(damaged)?;
-    let owner = if row.role == Role::Asked { row.other.to_string() } else { String::from("self") };
-    Ok(view::Receipt {
-        id: row.id.to_string(),
-        state: match row.proof() {
-            receipts::Proof::Ordered => "ordered",
-            receipts::Proof::Answered => "answered",
-            receipts::Proof::Acknowledged => "acknowledged",
-        }
-        .to_owned(),
-        status: outcome.as_ref().map_or("open", |outcome| outcome.status.as_str()).to_owned(),
-        caller: order.caller.to_string(),
-        agent: order.agent.to_string(),
-        owner,
-        capability: order.capability.clone(),
-        bytes: outcome.as_ref().map_or(0, |outcome| outcome.bytes),
-        issued: show::time(order.issued),
-        direction: if row.role == Role::Asked { "made" } else { "given" }.to_owned(),
     })
 }
 

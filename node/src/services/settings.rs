@@ -101,11 +101,11 @@ impl Settings {
             .map_err(|error| Fault::new(Refusal::Invalid, format!("{} is not valid: {error}", file.display())))?;
         put(&mut table, key, value)?;
         let text = toml::to_string(&table).map_err(Fault::internal)?;
-        host::home::write_private(file, text.as_bytes()).map_err(Fault::internal)?;
+        host::home::write_private(file, text.as_bytes()).map_err(|error| Fault::of_file(file, &error))?;
         match self.layers.load::<Config>() {
             Ok(loaded) => Ok(loaded.settings),
             Err(error) => {
-                host::home::write_private(file, old.as_bytes()).map_err(Fault::internal)?;
+                host::home::write_private(file, old.as_bytes()).map_err(|error| Fault::of_file(file, &error))?;
                 Err(invalid(&error))
             }
         }

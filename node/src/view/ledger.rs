@@ -47,7 +47,8 @@ pub struct Receipt {
     pub id: String,
     /// `ordered`, `answered` or `acknowledged`.
     pub state: String,
-    /// How the call ended: `answered`, `failed`, `cancelled`, …; `open` before that.
+    /// How the call ended: `answered`, `failed`, `cancelled`, …; `open` while it runs. Where no outcome came: `unanswered` at the
+    /// caller (refused, or broken off: the other side may have done it), `interrupted` where the node stopped in the middle.
     pub status: String,
     /// Who called.
     pub caller: String,

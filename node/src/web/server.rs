@@ -24,6 +24,7 @@ use super::routes;
 use super::token::Token;
 use crate::fault::Fault;
 use crate::node::Node;
+use crate::note;
 
 /// Name of the socket in the home folder.
 pub const SOCKET: &str = "kos.sock";
@@ -72,8 +73,7 @@ pub async fn open(
     let token = Token::of_home(&config.home)?;
     let (socket, me) = bind_socket(&config.home)?;
     let url = format!("http://{address}");
-    let told = host::home::write_private(&config.home.join(ADDRESS), format!("{url}\n").as_bytes());
-    told.map_err(Fault::internal)?;
+    note::write(config.home.join(ADDRESS), format!("{url}\n"), &stop).await?;
 
     let app = routes::app(node, url.clone(), stop.clone());
     let gated = |door| app.clone().layer(from_fn_with_state(Gate::new(door), gate::pass));

@@ -37,8 +37,7 @@ impl Token {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let token = Self::new()?;
-                host::home::write_private(&path, token.as_bytes())
-                    .map_err(|error| Fault::internal(format_args!("cannot write {}: {error}", path.display())))?;
+                host::home::write_private(&path, token.as_bytes()).map_err(|error| Fault::of_file(&path, &error))?;
                 Ok(token)
             }
             Err(error) => Err(Fault::internal(format_args!("cannot read {}: {error}", path.display()))),

@@ -54,7 +54,10 @@ pub(crate) fn make_private_folder(path: &Path) -> Result<(), FileError> {
     builder.recursive(true);
     #[cfg(unix)]
     builder.mode(0o700);
+    let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.exists()).collect();
     builder.create(path).map_err(failed(path))?;
+    // A new folder's name is durable once the folder above it is.
+    missing.into_iter().filter_map(Path::parent).try_for_each(sync_folder)?;
     #[cfg(unix)]
     {
         let mode = fs::metadata(path).map_err(failed(path))?.permissions().mode();

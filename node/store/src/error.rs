@@ -56,7 +56,8 @@ impl From<redb::Error> for StoreError {
     }
 }
 
-pub(crate) fn is_full(error: &io::Error) -> bool {
+/// Whether the system had no room.
+pub fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -59,10 +59,7 @@ impl Content {
     pub(crate) fn open(path: &Path, format: &Format, now: Timestamp) -> Result<Self, OpenError> {
         match std::fs::metadata(path) {
             Ok(metadata) => disk::check_mode(path, &metadata)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                disk::create_private(path).map_err(failed(path))?;
-                disk::sync_folder(path.parent().unwrap_or(Path::new(".")))?;
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => make(path, format, now)?,
             Err(error) => return Err(failed(path)(error).into()),
         }
         let owned = path.to_owned();
@@ -214,6 +211,30 @@ fn create(database: &Database, format: u64, now: Timestamp) -> Result<(), redb::
         transaction.open_table(definition(*table))?;
     }
     Ok(transaction.commit()?)
+}
+
+/// A new file, which has its name only when it is whole: a start that breaks off leaves none rather than a part of one, which nothing
+/// could tell from damage.
+fn make(path: &Path, format: &Format, now: Timestamp) -> Result<(), OpenError> {
+    let fresh = path.with_extension("redb.new");
+    match std::fs::remove_file(&fresh) {
+        // Left behind by a start that broke off.
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(&fresh)(error).into()),
+    }
+    let file = disk::create_private(&fresh).map_err(failed(&fresh))?;
+    let made = Database::builder().create(&fresh).map_err(redb::Error::from);
+    let made = made.and_then(|database| create(&database, format.known, now)).map_err(|error| unusable(path, error));
+    let named = made.and_then(|()| {
+        file.sync_all().and_then(|()| std::fs::rename(&fresh, path)).map_err(|error| failed(&fresh)(error).into())
+    });
+    if named.is_err() {
+        // What it took of a full disk is given back; the failure is what counts.
+        let _leftover = std::fs::remove_file(&fresh);
+    }
+    named?;
+    Ok(disk::sync_folder(path.parent().unwrap_or(Path::new(".")))?)
 }
 
 /// All steps in one transaction: the file has either its old format or the newest.

@@ -28,10 +28,12 @@ mod writer;
 #[cfg(test)]
 mod bench;
 #[cfg(test)]
+mod power;
+#[cfg(test)]
 mod tamper;
 
 pub use disk::FileError;
-pub use error::StoreError;
+pub use error::{StoreError, is_full};
 pub use home::{Home, Unlock};
 pub use passphrase::{Cost, Passphrase, Secret};
 pub use seal::{MachineSecret, Opener, Sealing, UnsealError};

@@ -177,13 +177,44 @@ pub fn get(view: &View, signer: &Did, id: &Digest) -> Result<Option<Permit>, Sto
 /// # Errors
 /// [`StoreError`]
 pub fn interrupt_open(tx: &mut Tx, now: Timestamp) -> Result<Vec<Permit>, StoreError> {
+    let open = left_open(tx)?;
+    interrupt(tx, open, now)
+}
+
+/// Permits without an outcome at one moment, by name only.
+#[derive(Clone, Debug, Default)]
+pub struct LeftOpen(Vec<Vec<u8>>);
+
+impl LeftOpen {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Those that have no outcome now.
+///
+/// # Errors
+/// [`StoreError`]
+pub fn left_open(view: &View) -> Result<LeftOpen, StoreError> {
     let mut open = Vec::new();
-    tx.keys(Table::OpenPermits, Order::Up, |key| {
+    view.keys(Table::OpenPermits, Order::Up, |key| {
         open.push(key.to_vec());
         Ok(true)
     })?;
+    Ok(LeftOpen(open))
+}
+
+/// Closes these as [`interrupt_open`] does, when a full disk did not let it at the start; others may be open by now.
+///
+/// # Errors
+/// [`StoreError`]
+pub fn interrupt(tx: &mut Tx, open: LeftOpen, now: Timestamp) -> Result<Vec<Permit>, StoreError> {
     let mut closed = Vec::new();
-    for key in open {
+    for key in open.0 {
+        if tx.get(Table::OpenPermits, &key)?.is_none() {
+            continue;
+        }
         tx.remove(Table::OpenPermits, &key);
         let Some(mut permit) = tx.load::<Permit>(Table::Permits, &key)? else { continue };
         permit.outcome = Outcome::Interrupted;

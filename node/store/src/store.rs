@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use klp::{Did, SecretKey, Timestamp};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::audit::{self, Anchor, Condition};
 use crate::cipher::Key;
@@ -88,6 +88,7 @@ struct Inner {
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     condition: Arc<Mutex<Condition>>,
     anchor: Option<PathBuf>,
+    trouble: Arc<watch::Sender<Option<StoreError>>>,
 }
 
 impl Store {
@@ -134,11 +135,13 @@ impl Store {
         let content = Arc::new(content);
         let condition = Arc::new(Mutex::new(condition));
         let (jobs, waiting) = mpsc::channel(WAITING);
+        let trouble = Arc::new(watch::Sender::new(None));
         let writer = Writer {
             shared: shared.clone(),
             content: content.clone(),
             condition: condition.clone(),
             anchor: anchor.map(Path::to_owned),
+            trouble: trouble.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("kos-store".into())
@@ -151,6 +154,7 @@ impl Store {
             writer: Mutex::new(Some(thread)),
             condition,
             anchor: anchor.map(Path::to_owned),
+            trouble,
         })))
     }
 
@@ -199,6 +203,19 @@ impl Store {
     /// What the log looked like at the start, and since.
     pub fn condition(&self) -> Condition {
         lock(&self.0.condition).clone()
+    }
+
+    /// Why the last change could not be written, until one can: a full disk, mostly. What needs no writing goes on meanwhile.
+    pub fn trouble(&self) -> watch::Receiver<Option<StoreError>> {
+        self.0.trouble.subscribe()
+    }
+
+    /// Whether something can be written again after [`Store::trouble`]: tries it with an entry that says so.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then not yet.
+    pub async fn try_again(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.write(move |tx| tx.audit(audit::Entry::new("store", "writes_again", now)).map(drop)).await
     }
 
     /// The key that signs the log's checkpoints.

@@ -126,6 +126,26 @@ async fn another_homes_file_and_a_file_that_is_no_database_are_refused_by_name()
     assert!(matches!(refused, Err(OpenError::Damaged { .. })));
 }
 
+#[tokio::test]
+async fn l1_2_a_first_start_that_breaks_off_leaves_no_part_of_a_database() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join("kos.redb");
+    // What a kill in the middle of the making leaves: any beginning of the file, under the name that it has until it is whole.
+    drop(on_disk(folder.path()));
+    let whole = std::fs::read(&path).expect("reads");
+    for part in [0, 1, 512, 4096, whole.len() - 1] {
+        std::fs::remove_file(&path).expect("removes");
+        std::fs::write(folder.path().join("kos.redb.new"), &whole[..part]).expect("writes");
+        set(&on_disk(folder.path()), "made", "again").await.expect("sets");
+        assert!(!folder.path().join("kos.redb.new").exists(), "{part}");
+    }
+    // And where it cannot be made there is nothing under its name.
+    std::fs::remove_file(&path).expect("removes");
+    std::fs::create_dir(folder.path().join("kos.redb.new")).expect("makes");
+    let refused = Store::open(&path, &database_key(), &audit_key(), None, Timestamp(1));
+    assert!(matches!(refused, Err(OpenError::File(_))) && !path.exists());
+}
+
 fn add_setting(transaction: &redb::WriteTransaction) -> Result<(), redb::Error> {
     transaction.open_table(definition(Table::Check))?.insert(&b"migrated"[..], &b"yes"[..])?;
     Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::audit::{self, Condition};
 use crate::error::StoreError;
@@ -73,6 +73,8 @@ pub(crate) struct Writer {
     pub(crate) content: Arc<Content>,
     pub(crate) condition: Arc<Mutex<Condition>>,
     pub(crate) anchor: Option<PathBuf>,
+    /// Why the last commit failed, until one succeeds.
+    pub(crate) trouble: Arc<watch::Sender<Option<StoreError>>>,
 }
 
 impl Writer {
@@ -85,7 +87,10 @@ impl Writer {
             }
             match self.content.base() {
                 Ok(base) => self.batch(Tx::new(View::new(self.shared.clone(), base)), first, &mut waiting),
-                Err(error) => first.refuse(error),
+                Err(error) => {
+                    self.trouble.send_replace(Some(error.clone()));
+                    first.refuse(error);
+                }
             }
         }
     }
@@ -101,7 +106,12 @@ impl Writer {
             let Ok(job) = waiting.try_recv() else { break };
             answers.extend(job.run(&mut tx));
         }
-        let committed = if tx.batch().is_empty() { Ok(()) } else { self.commit(tx) };
+        let wrote = !tx.batch().is_empty();
+        let committed = if wrote { self.commit(tx) } else { Ok(()) };
+        self.trouble.send_if_modified(|trouble| match &committed {
+            Ok(()) => wrote && trouble.take().is_some(),
+            Err(error) => trouble.replace(error.clone()).is_none(),
+        });
         for answer in answers {
             answer(committed.clone());
         }

@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const LOCK: &str = "lock";
-const ADDRESSES: &str = "addresses";
+/// Name of the file in a home that says where its program listens.
+pub const ADDRESSES: &str = "addresses";
 /// How long a new process waits for one that is just going away, or for a look by [`holder`] to end.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -83,8 +84,11 @@ impl Home {
                 }
             }
         }
-        write_pid(&mut lock).map_err(|source| HomeError::Io { path: name, source })?;
-        Ok(Self { path: path.to_owned(), lock })
+        match write_pid(&mut lock) {
+            // The lock holds without a number in it, and a full disk must not keep a program from starting.
+            Err(source) if !is_full(&source) => return Err(HomeError::Io { path: name, source }),
+            _ => Ok(Self { path: path.to_owned(), lock }),
+        }
     }
 
     /// The folder.
@@ -190,6 +194,12 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(folder)
 }
 
+/// Whether the system had no room.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -225,7 +235,10 @@ fn make_folder(path: &Path) -> io::Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    let missing: Vec<&Path> = path.ancestors().take_while(|above| !above.exists()).collect();
+    builder.create(path)?;
+    // A new folder's name is durable once the folder above it is.
+    missing.into_iter().filter_map(Path::parent).try_for_each(sync_folder)
 }
 
 /// Whether only its owner can look into the folder. A folder of another user counts as open.
@@ -253,6 +266,7 @@ fn set_mode(_path: &Path, _mode: u32) -> io::Result<()> {
 
 /// Makes a rename durable.
 fn sync_folder(folder: &Path) -> io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 

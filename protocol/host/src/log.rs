@@ -44,7 +44,8 @@ pub enum LogError {
 pub fn open(format: Format, filter: &str) -> Result<(), LogError> {
     let parsed = EnvFilter::builder().parse(filter);
     let parsed = parsed.map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
-    let log = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr);
+    // A line that cannot be written, as on a full disk, is lost; saying so on the same standard error would panic.
+    let log = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(io::stderr).log_internal_errors(false);
     match format {
         Format::Text => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).try_init(),
         Format::Json => log.json().flatten_event(true).try_init(),

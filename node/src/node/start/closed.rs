@@ -3,7 +3,7 @@
 use host::startup::StartError;
 use klp::Refusal;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, is_about_room};
 
 /// Why a node did not start: which part, and why.
 #[derive(Debug)]
@@ -39,6 +39,11 @@ pub(super) fn in_part(component: &'static str, fault: Fault) -> StartFault {
     StartFault { component, fault }
 }
 
+/// Nothing was lost by it, and the next start will find all that was told.
+fn full(text: &str) -> Fault {
+    Fault::new(Refusal::Full, format!("the disk is full: {text}"))
+}
+
 pub(super) fn busy_home(error: host::home::HomeError) -> Fault {
     use host::home::HomeError as E;
     let text = match std::error::Error::source(&error) {
@@ -46,6 +51,7 @@ pub(super) fn busy_home(error: host::home::HomeError) -> Fault {
         None => error.to_string(),
     };
     match error {
+        _ if is_about_room(&error) => full(&text),
         E::Held { .. } => Fault::new(Refusal::State, text).hint("see `kos status`; stop it with `kos down`"),
         _ => Fault::new(Refusal::Invalid, text).hint("choose another folder with --home"),
     }
@@ -59,6 +65,7 @@ pub(super) fn closed_home(error: store::home::OpenError) -> Fault {
         None => error.to_string(),
     };
     match &error {
+        _ if is_about_room(&error) => full(&text),
         E::NoUnlockFile { .. } => Fault::new(Refusal::Locked, text).hint(
             "bring the unlock file back, or name it with --unlock-file; no new identity is made over an existing home",
         ),
@@ -86,10 +93,12 @@ pub(super) fn closed_store(error: store::OpenError) -> Fault {
         None => error.to_string(),
     };
     match error {
+        _ if is_about_room(&error) => full(&text),
         E::Newer { .. } => {
             Fault::new(Refusal::Version, text).hint("start the newer version of kOS; this home was not touched")
         }
         E::InUse { .. } => Fault::new(Refusal::State, text).hint("stop the other process first"),
+        E::File(_) => Fault::new(Refusal::Invalid, text).hint("see the message; nothing was changed"),
         _ => Fault::new(Refusal::Integrity, text).hint("restore the home from a backup; nothing was changed"),
     }
 }

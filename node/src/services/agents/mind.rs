@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent::librarian::{self, Phase, Progress};
 use agent::{Guide, Kind, Librarian, Mind, Registration, Script, State};
-use klp::{AgentId, Digest, SecretKey};
+use klp::{AgentId, Digest, SecretKey, Timestamp};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -16,6 +16,8 @@ use crate::handbook;
 /// The hidden verb by which this program reads risky files in a child.
 pub(crate) const EXTRACT: &str = "__extract";
 
+/// Between the failure of an agent and another try.
+const AGAIN: Duration = Duration::from_secs(5);
 /// Progress is told at most so often.
 const TOLD: Duration = Duration::from_millis(500);
 
@@ -81,10 +83,26 @@ impl Agents {
         let agents = self.clone();
         tokio::spawn(async move {
             let name = entry.manifest.name.clone();
-            if let Err(reason) = agents.run(entry).await {
-                agents.become_state(&name, State::Failed, Some(reason));
+            loop {
+                if let Err(reason) = agents.run(entry.clone()).await {
+                    agents.become_state(&name, State::Failed, Some(reason));
+                }
+                // A disk that was full, or a folder that was away, comes back by itself.
+                let Some(failed) = agents.failed_at(&entry.id) else { return };
+                tokio::time::sleep(AGAIN).await;
+                if agents.failed_at(&entry.id) != Some(failed) {
+                    return;
+                }
+                agents.become_state(&name, State::Starting, None);
             }
         });
+    }
+
+    /// When this agent broke off by itself, if nobody has put it away or started it since.
+    fn failed_at(&self, id: &AgentId) -> Option<Timestamp> {
+        let live = self.lock();
+        let entry = live.registry.by_id(id).filter(|entry| entry.state == State::Failed && !live.closed);
+        entry.map(|entry| entry.changed)
     }
 
     async fn run(&self, entry: Registration) -> Result<(), String> {

@@ -211,6 +211,7 @@ impl Calls {
         let order = self.order(target, ask, &asking, chain.last().map(Verified::id))?;
         let receipt = asking.receipt(&order, &self.me.introduction(), Role::Asked, target.owner);
         let (id, now) = (order.id(), self.clock.now());
+        let _under_way = self.receipts.begin(id, Role::Asked);
         let entry = Entry::new("call", "ordered", now).by(Some(self.me.owner().0)).on(target.agent).with("order", id);
         self.store
             .write(move |tx| {

@@ -85,12 +85,23 @@ impl Calls {
             return Err(Refusal::RolledBack.into());
         }
         let wanted = job.wanted.clone();
+        let order = job.wanted.order.clone();
         let now = self.clock.now();
-        let ticked = match self.store.write(move |tx| settle(tx, &wanted, now)).await.map_err(crate::fault::of_store)? {
+        // If this node stops in the middle, its side shows the order too. A call of the owner's own is shown by the asking side.
+        let own = wanted.principal == wanted.owner;
+        let receipt = (!own).then(|| job.asking.receipt(&order, &job.caller, Role::Answered, wanted.principal));
+        let _under_way = self.receipts.begin(order.id(), Role::Answered);
+        let decided = self.store.write(move |tx| {
+            let decision = settle(tx, &wanted, now)?;
+            if let (Decision::Go(_), Some(receipt)) = (&decision, &receipt) {
+                receipts::put(tx, receipt)?;
+            }
+            Ok(decision)
+        });
+        let ticked = match decided.await.map_err(crate::fault::of_store)? {
             Decision::Go(ticked) => ticked,
             Decision::No(refusal) => return Err(refusal.into()),
         };
-        let order = job.wanted.order.clone();
         self.bus.say("call.started", super::told(&order, "given"));
         // A revocation of any grant of the chain stops the work.
         let running = self.revocations.watch(job.wanted.chain.iter().map(Verified::id), &cancel);

@@ -1,0 +1,145 @@
+//! The power fails under a running node. Its home, its unlock file and its anchor lie on a disk of their own, whose image is copied in
+//! the middle of the work: what was not synced is not in the copy. A node that is started on the copy has all that was told.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use kos_tests::{Disk, Shell, has, is_root, needs, socket, until};
+use serde_json::{Value, json};
+
+/// How often the power fails at work, when nobody says how often (`CUTS`).
+const CUTS: u64 = 5;
+/// And in the middle of the first start.
+const AT_START: u64 = 4;
+
+/// A fresh disk image of 64 MB in this folder.
+fn image(folder: &Path) -> PathBuf {
+    let image = folder.join("disk.img");
+    std::fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+    let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).stdout(Stdio::null()).status().unwrap();
+    assert!(made.success());
+    image
+}
+
+/// Somebody whose whole folder is on this image; `None` where the system has no loop devices.
+fn on(image: &Path) -> Option<(Shell, Disk)> {
+    let disk = Disk::new();
+    let shell = disk.shell();
+    disk.mount_image(image, shell.folder()).then_some((shell, disk))
+}
+
+fn signal(name: &str, pid: u64) {
+    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+}
+
+/// What is on the disk at this moment.
+fn cut(image: &Path, number: u64) -> PathBuf {
+    let copy = image.with_extension(format!("{number}"));
+    std::fs::copy(image, &copy).unwrap();
+    // The system may have been writing: then the copy is of no one moment.
+    while std::fs::read(image).unwrap() != std::fs::read(&copy).unwrap() {
+        std::fs::copy(image, &copy).unwrap();
+    }
+    copy
+}
+
+/// What was told to be kept.
+#[derive(Default)]
+struct Told {
+    secrets: BTreeMap<String, (u64, u64)>,
+    receipts: Vec<String>,
+}
+
+impl Told {
+    /// Writes and asks for a while.
+    async fn work(&mut self, home: &Path, from: u64, until: tokio::time::Instant) -> u64 {
+        let mut number = from;
+        while tokio::time::Instant::now() < until {
+            number += 1;
+            let name = format!("name-{}", number % 20);
+            self.secrets.entry(name.clone()).or_default().1 = number;
+            let body = json!({ "value": number.to_string() });
+            call(home, "PUT", &format!("/v1/vaults/main/secrets/{name}"), Some(body)).await;
+            self.secrets.entry(name).or_default().0 = number;
+            let asked = call(home, "POST", "/v1/ask", Some(json!({ "who": "self/guide", "text": "passphrase" }))).await;
+            self.receipts.push(asked["receipt"].as_str().unwrap().to_owned());
+        }
+        number
+    }
+
+    async fn is_there(&self, home: &Path, what: &str) {
+        let status = call(home, "GET", "/v1/status", None).await;
+        assert_eq!(status["health"]["store"], "ok", "{what}: {status}");
+        let verified = call(home, "GET", "/v1/audit/verify", None).await;
+        assert_eq!(verified["valid"], true, "{what}: {verified}");
+        for (name, (stored, sent)) in self.secrets.iter().filter(|(_, (stored, _))| *stored > 0) {
+            let value = call(home, "GET", &format!("/v1/vaults/main/secrets/{name}"), None).await;
+            let value: u64 = value["value"].as_str().unwrap().parse().unwrap();
+            assert!((*stored..=*sent).contains(&value), "{what}: {name} has {value}, told {stored}, sent {sent}");
+        }
+        for id in &self.receipts {
+            let receipt = call(home, "GET", &format!("/v1/receipts/{id}"), None).await;
+            assert_eq!(receipt["state"], "acknowledged", "{what}: {receipt}");
+        }
+    }
+}
+
+async fn call(home: &Path, method: &str, path: &str, body: Option<Value>) -> Value {
+    socket::call(home, method, path, body.as_ref()).await.unwrap().unwrap_or_else(|code| panic!("{path}: {code}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_power_failed_a_node_has_all_that_it_told() {
+    let story = "after_the_power_failed_a_node_has_all_that_it_told";
+    if !is_root(story) || !has(story, "mkfs.ext4") || !has(story, "nsenter") {
+        return;
+    }
+    let cuts = std::env::var("CUTS").map_or(CUTS, |cuts| cuts.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    // In the middle of the first start, at four moments of it: the next start ends what this one began, or begins.
+    for moment in 0..AT_START {
+        let image = image(folder.path());
+        let Some((shell, _disk)) = on(&image) else {
+            needs(story, "loop devices", false);
+            return;
+        };
+        let line = ["up", "--listen", "/ip4/127.0.0.1/tcp/0", "--api", "127.0.0.1:0", "--no-mdns"];
+        let mut child = shell.command(&line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(20 + 60 * moment)).await;
+        signal("-STOP", u64::from(child.id()));
+        let copy = cut(&image, moment);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (again, _disk) = on(&copy).unwrap();
+        tokio::task::block_in_place(|| {
+            let owner = again.up(&[])["did"].clone();
+            assert_eq!(again.ok(&["audit", "verify"])["valid"], true);
+            again.ok(&["down"]);
+            assert_eq!(again.up(&[])["did"], owner);
+        });
+    }
+    let image = image(folder.path());
+    let (bob, disk) = on(&image).unwrap();
+    let (home, mut told, mut number) = (disk.seen(&bob.home()), Told::default(), 0);
+    let pid = tokio::task::block_in_place(|| bob.up(&[]))["pid"].as_u64().unwrap();
+    until("the guide", async || {
+        socket::call(&home, "POST", "/v1/ask", Some(&json!({ "who": "self/guide", "text": "vault" }))).await?.ok()
+    })
+    .await;
+    for round in 0..cuts {
+        let end = tokio::time::Instant::now() + Duration::from_millis(150 + 37 * (round % 10));
+        number = told.work(&home, number, end).await;
+        signal("-STOP", pid);
+        let copy = tokio::task::block_in_place(|| cut(&image, 100 + round));
+        let (again, there) = on(&copy).unwrap();
+        tokio::task::block_in_place(|| again.up(&[]));
+        told.is_there(&there.seen(&again.home()), &format!("cut {round}")).await;
+        drop((again, there));
+        std::fs::remove_file(copy).unwrap();
+        signal("-CONT", pid);
+    }
+    println!("power failed {cuts} times at work and {AT_START} times in a first start; {} deeds told", 2 * number);
+    told.is_there(&home, "on the disk that lived on").await;
+}
