@@ -37,7 +37,7 @@ fn kinds() -> Vec<Kind> {
     });
     let crowds = crowd::Setting::ALL.into_iter().map(|setting| Kind {
         name: setting.name,
-        count: if setting.nodes < 1000 { 20 } else { 1 },
+        count: if setting.nodes < 1000 { 5 } else { 1 },
         run: Box::new(move |seed| {
             crowd::run(setting, seed).map(|outcome| Told {
                 figures: vec![

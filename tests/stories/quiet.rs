@@ -46,7 +46,8 @@ async fn p3_the_dht_hears_nothing_of_a_node_without_contacts_and_listed_agents()
     let who = bob.node.whoami().await.unwrap();
     let [owner, node]: [Did; 2] = [&who.owner, &who.node].map(|did| did.parse().unwrap());
     let known = async || {
-        let mut known = peer.mesh().get(node_key(&NodeId(node))).await.unwrap_or_default().len();
+        let mut known =
+            usize::from(peer.mesh().get(node_key(&NodeId(node))).await.is_ok_and(|record| record.is_some()));
         for did in [owner, node, agent] {
             known += peer.mesh().find_providers(did_key(&did)).await.unwrap_or_default().len();
         }

@@ -54,10 +54,9 @@ impl Lookup {
     }
 
     fn step(&mut self, peer: Peer, step: Step) {
-        if let Some(known) = self.peers.get_mut(&(peer.place ^ self.target)) {
-            if std::mem::replace(&mut known.1, step) == Step::Asked {
-                self.waiting -= 1;
-            }
+        let known = self.peers.get_mut(&(peer.place ^ self.target));
+        if known.is_some_and(|known| std::mem::replace(&mut known.1, step) == Step::Asked) {
+            self.waiting -= 1;
         }
     }
 

@@ -5,11 +5,14 @@ use klp::rule::search;
 use klp::statement::card::{Card, CardEntry};
 use klp::{NodeId, Timestamp, Verified};
 
+/// Judges a record: key, value, and who claims to have put it.
+type Judge = fn(&[u8], &[u8], Option<NodeId>, Timestamp) -> Option<Standing>;
+
 /// What decides. Tests put a broken rule in the place of one, to see that the world notices.
 #[derive(Clone, Copy)]
 pub(super) struct Rules {
     /// Which DHT records hold.
-    pub(super) standing: fn(&[u8], &[u8], Option<NodeId>, Timestamp) -> Option<Standing>,
+    pub(super) standing: Judge,
     /// Which of two statements counts.
     pub(super) put: fn(Option<&Standing>, &Standing, Timestamp) -> Put,
     /// What is not shown any more.

@@ -309,8 +309,10 @@ impl World {
 
     /// A node with a listed agent says so: to the directory, and by gossip.
     fn announce(&mut self, index: usize) -> Result<(), String> {
-        let node = &self.nodes[index];
-        let (true, Some(entry)) = (node.is_up, self.fresh_card(index)) else { return Ok(()) };
+        if !self.nodes[index].is_up {
+            return Ok(());
+        }
+        let Some(entry) = self.fresh_card(index) else { return Ok(()) };
         let keys = self.keys_of(index);
         let (value, standing) = self.nodes[index].person.record(self.nodes[index].address, self.clock());
         self.truth.puts(&value, standing);
