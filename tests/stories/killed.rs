@@ -122,7 +122,7 @@ impl World {
             if !self.goes_on() {
                 return;
             }
-            let body = json!({ "who": "bob/house", "text": "where is the key?", "timeout_s": 20 });
+            let body = json!({ "who": "bob/house", "text": "where is the key?", "timeout_s": 3 });
             if let Some(asked) = self.deed("ask", ALICE, "POST", "/v1/ask", Some(body)).await {
                 assert_eq!((&asked["verified"], &asked["status"]), (&json!(true), &json!("answered")), "{asked}");
                 self.told().answers.push(asked["receipt"].as_str().unwrap().to_owned());

@@ -325,6 +325,15 @@ async fn worked(folder: &Path) -> (Disk, Vec<Told>, usize) {
     (disk, told, made)
 }
 
+/// Puts the anchor file back as it was after so many operations.
+fn anchor_at(anchors: &[(usize, Vec<u8>)], cut: usize, path: &Path) {
+    match anchors.iter().rev().find(|(position, _)| *position <= cut) {
+        Some((_, bytes)) if !bytes.is_empty() => crate::disk::write_private(path, bytes).expect("writes"),
+        // There was none yet.
+        _ => drop(std::fs::remove_file(path)),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l1_2_after_the_power_fails_nothing_acknowledged_is_missing_and_the_log_verifies() {
     let folder = tempfile::tempdir().expect("folder");
@@ -341,10 +350,7 @@ async fn l1_2_after_the_power_fails_nothing_acknowledged_is_missing_and_the_log_
     for (number, cut) in moments.enumerate() {
         let what = format!("seed {seed}, cut {cut} of {}", ops.len());
         let anchor = folder.path().join(format!("anchor {number}"));
-        let kept = anchors.iter().rev().find(|(position, _)| *position <= cut);
-        if let Some((_, bytes)) = kept.filter(|(_, bytes)| !bytes.is_empty()) {
-            crate::disk::write_private(&anchor, bytes).expect("writes");
-        }
+        anchor_at(&anchors, cut, &anchor);
         let before = left(&[], &ops[..cut], &mut chance);
         lost += usize::from(before != all(&ops[..cut]));
         let back = Disk::with(before.clone(), &anchor);
@@ -355,8 +361,12 @@ async fn l1_2_after_the_power_fails_nothing_acknowledged_is_missing_and_the_log_
         holds(&store, &[(1_000_000, 0)], cut, &what).await;
         drop(store);
         if number % TWICE == 0 {
-            let coming_back = lock(&back.0).ops.clone();
+            let (coming_back, anchors) = {
+                let platter = lock(&back.0);
+                (platter.ops.clone(), platter.anchors.clone())
+            };
             for second in chance.moments(4, coming_back.len()) {
+                anchor_at(&anchors, second, &anchor);
                 let twice = Disk::with(left(&before, &coming_back[..second], &mut chance), &anchor);
                 holds(&twice.open(), &told, cut, &format!("{what}, and again at {second}")).await;
                 again += 1;

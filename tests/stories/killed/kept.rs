@@ -100,7 +100,7 @@ async fn together(world: &World, what: &str) {
     let body = json!({ "who": "alice", "what": "house.ask", "limits": { "calls": CALLS } });
     let grant = socket::call(&world.homes[BOB], "POST", "/v1/grants", Some(&body)).await.unwrap().unwrap();
     world.told().grants.insert(grant["id"].as_str().unwrap().to_owned(), false);
-    let question = json!({ "who": "bob/house", "text": "where is the key?", "timeout_s": 20 });
+    let question = json!({ "who": "bob/house", "text": "where is the key?", "timeout_s": 3 });
     let asked = until(&format!("{what}: an answer"), async || {
         socket::call(&world.homes[ALICE], "POST", "/v1/ask", Some(&question)).await.unwrap().ok()
     })
