@@ -11,7 +11,7 @@ use futures::StreamExt as _;
 use klp::message::{Cards, Query, kind};
 use klp::statement::card::{Card, CardEntry, did_key, tag_key};
 use klp::statement::certificate::Credential;
-use klp::{Cbor as _, Did, NodeId, Refusal, Verified, limits};
+use klp::{Cbor as _, Did, NodeId, Refusal, Timestamp, Verified, limits};
 use store::Store;
 use store::records::{self, Kind, Record};
 
@@ -216,12 +216,12 @@ impl Directory {
         let now = self.clock.now();
         let mut verified = Vec::new();
         for entry in cards.cards {
-            if let Ok((card, agent)) = entry.verify(now)
-                && card.node == node
-                && self.stands(&agent)
-            {
-                self.remember(&entry, &card).await?;
-                verified.push(card);
+            match self.believed(&entry, node, now) {
+                Ok(card) => {
+                    self.remember(&entry, &card).await?;
+                    verified.push(card);
+                }
+                Err(refusal) => self.outbound.figures().refused("card", refusal),
             }
         }
         Ok(verified)
@@ -258,6 +258,16 @@ impl Directory {
             self.remember(&entry, &card).await.map_err(|fault| fault.refusal)?;
         }
         Ok(())
+    }
+
+    /// A card as this node shows it of itself: of no other node, and of no revoked agent.
+    fn believed(&self, entry: &CardEntry, node: NodeId, now: Timestamp) -> Result<Verified<Card>, Refusal> {
+        let (card, agent) = entry.verify(now)?;
+        match (card.node == node, self.stands(&agent)) {
+            (false, _) => Err(Refusal::NotForMe),
+            (_, false) => Err(Refusal::Revoked),
+            _ => Ok(card),
+        }
     }
 
     /// Whether an agent's certificate has not been revoked.
