@@ -4,19 +4,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use kos_tests::{Person, Shell, until};
+use kos_tests::{Person, Shell, memory, until};
 use node::services::receipts::verify;
 
 const QUESTION: &str = "where is the key of the shed?";
 /// Asks in a row when nobody says how many.
 const SHORT: usize = 300;
-
-/// Kilobytes that a process holds in memory.
-fn memory(pid: u64) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asks_in_a_row_and_at_once_leave_no_error_and_no_memory_behind() {

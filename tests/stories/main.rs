@@ -3,8 +3,11 @@
 
 mod bad_input;
 mod command_line;
+mod described;
+mod doorstep;
 mod endurance;
 mod finding;
+mod forged;
 mod interop;
 mod local_api;
 mod peers;
@@ -15,5 +18,6 @@ mod revoked;
 mod secret;
 mod servers;
 mod shown;
+mod siege;
 mod streaming;
 mod thin_line;

@@ -27,6 +27,16 @@ pub fn path(program: &str) -> PathBuf {
     path
 }
 
+/// Kilobytes that a process holds in memory.
+///
+/// # Panics
+/// When it is not there, or the system has no /proc.
+pub fn memory(pid: u64) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 /// A running program.
 pub struct Program {
     child: Child,

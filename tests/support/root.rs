@@ -22,7 +22,11 @@ pub fn has(story: &str, program: &str) -> bool {
     needs(story, program, std::env::split_paths(&path).any(|folder| folder.join(program).exists()))
 }
 
-fn needs(story: &str, what: &str, there: bool) -> bool {
+/// Whether something else is there, as the story has found out.
+///
+/// # Panics
+/// In CI (`CI=true`), when it is not.
+pub fn needs(story: &str, what: &str, there: bool) -> bool {
     if !there {
         assert_ne!(std::env::var("CI").ok().as_deref(), Some("true"), "{story} needs {what}");
         println!("SKIPPED {story}: it needs {what}");
