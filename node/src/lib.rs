@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 mod entropy;
 pub mod fault;
+mod figures;
 pub mod handbook;
 pub mod inbound;
 mod keys;

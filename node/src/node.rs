@@ -5,6 +5,7 @@ mod identity;
 mod start;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use host::{Health, Stop};
@@ -57,6 +58,7 @@ pub struct Node {
     outbound: Outbound,
     started: Timestamp,
     api: Arc<Mutex<String>>,
+    metrics: Arc<Mutex<Option<SocketAddr>>>,
     stop: Stop,
     stopped: watch::Receiver<bool>,
 }
@@ -103,6 +105,7 @@ impl Node {
             listen,
             api: self.api.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ui: None,
+            metrics: self.metrics.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.to_string()),
             pid: std::process::id(),
             handlers: self.inbound.table().into_iter().map(|(kind, _)| kind).collect(),
         })

@@ -16,6 +16,7 @@ use store::Store;
 use tokio::time::Instant;
 
 use crate::fault::Fault;
+use crate::figures::Figures;
 use crate::me::Me;
 use crate::people::People;
 use crate::view;
@@ -36,6 +37,7 @@ pub(crate) struct Outbound {
     me: Me,
     people: People,
     store: Store,
+    figures: Figures,
     introduced: Arc<Mutex<BTreeSet<(NodeId, SessionId)>>>,
     nearby: Arc<Mutex<BTreeMap<NodeId, Vec<Multiaddr>>>>,
     lan: Arc<Mutex<BTreeSet<NodeId>>>,
@@ -43,8 +45,14 @@ pub(crate) struct Outbound {
 
 impl Outbound {
     /// Over this mesh, in this node's name.
-    pub(crate) fn new(mesh: Mesh, me: Me, people: People, store: Store) -> Self {
-        Self { mesh, me, people, store, introduced: Arc::default(), nearby: Arc::default(), lan: Arc::default() }
+    pub(crate) fn new(mesh: Mesh, me: Me, people: People, store: Store, figures: Figures) -> Self {
+        let (introduced, nearby, lan) = (Arc::default(), Arc::default(), Arc::default());
+        Self { mesh, me, people, store, figures, introduced, nearby, lan }
+    }
+
+    /// Where it is counted what others say and this node does not believe.
+    pub(crate) fn figures(&self) -> &Figures {
+        &self.figures
     }
 
     /// This node's libp2p peer id.
@@ -66,6 +74,7 @@ impl Outbound {
         let answer = self.open(node, kind, body, PATIENCE).await?;
         let bytes = answer.finish().await.map_err(fault)?;
         R::from_bytes(&bytes, limits::MESSAGE).map_err(|error| {
+            self.figures.refused("answer", Refusal::Malformed);
             Fault::new(Refusal::Malformed, format!("the other node's answer to {kind} is not valid: {error}"))
         })
     }

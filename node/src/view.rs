@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-pub use ledger::{AuditCheck, AuditEntry, Grant, Receipt, ReceiptCheck, Signer, Vault};
+pub use ledger::{AuditCheck, AuditEntry, ExportedEntry, Grant, Receipt, ReceiptCheck, Signer, Vault};
 
 /// `kos status`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -42,6 +42,8 @@ pub struct Status {
     pub api: String,
     /// Address of the web page, once there is one.
     pub ui: Option<String>,
+    /// Where the figures are served, when `--metrics` asks for it.
+    pub metrics: Option<String>,
     /// Process id.
     pub pid: u32,
     /// Kinds of request that this node answers.
@@ -308,7 +310,6 @@ pub struct Event {
     /// Dotted name, such as `agent.registered`.
     pub name: String,
     /// Details.
-    #[schema(value_type = Object)]
     pub data: serde_json::Value,
 }
 
@@ -318,7 +319,6 @@ pub struct Setting {
     /// Dotted key.
     pub key: String,
     /// Its value now.
-    #[schema(value_type = Object)]
     pub value: serde_json::Value,
     /// Where it comes from: `default`, `file`, `env`, `flag`.
     pub origin: String,

@@ -6,11 +6,12 @@
 //! # Layout
 //! - [`ROUTES`]: every route; [`openapi`]: the same for programs.
 //! - `door`: who is let in at the port; `gate`: what happens to a request before any route sees it.
-//! - `server`: sockets, connections, limits; `token`: the bearer token's file.
+//! - `server`: sockets, connections, limits; `guests`: who makes room when there is none; `token`: the bearer token's file.
 //! - `reply`: inputs and answers; `routes/`: one file a noun, each a few lines over a service.
 
 mod door;
 mod gate;
+mod guests;
 mod reply;
 mod routes;
 mod server;

@@ -4,8 +4,11 @@
 mod bad_input;
 mod command_line;
 mod crowd;
+mod described;
+mod doorstep;
 mod endurance;
 mod finding;
+mod forged;
 mod full;
 mod idle;
 mod interop;
@@ -20,5 +23,6 @@ mod revoked;
 mod secret;
 mod servers;
 mod shown;
+mod siege;
 mod streaming;
 mod thin_line;

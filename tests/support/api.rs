@@ -94,6 +94,12 @@ impl Request {
         self
     }
 
+    /// With this header besides any of its name.
+    pub fn and(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
     /// Without this header.
     pub fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(known, _)| *known != name);

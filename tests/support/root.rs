@@ -22,8 +22,7 @@ pub fn has(story: &str, program: &str) -> bool {
     needs(story, program, std::env::split_paths(&path).any(|folder| folder.join(program).exists()))
 }
 
-/// Whether something else of the machine is there. Where it is not, the story that asks is skipped, and says so; in CI nothing may be
-/// skipped.
+/// Whether something else is there, as the story has found out.
 ///
 /// # Panics
 /// In CI (`CI=true`), when it is not.

@@ -118,6 +118,9 @@ impl Node {
             Topic::Directory => self.directory.learn(&gossip.body).await,
             Topic::Revocations => self.grants.learn_revocation(&Signed::from_bytes(gossip.body.to_vec())).await,
         };
+        if let Err(refusal) = &learnt {
+            self.outbound.figures().refused("gossip", *refusal);
+        }
         let verdict = match learnt {
             Ok(()) => Verdict::Accept,
             Err(Refusal::Signature | Refusal::Malformed | Refusal::TooLarge) => Verdict::Reject,

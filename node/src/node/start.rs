@@ -4,7 +4,7 @@ mod closed;
 mod opening;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use host::config::{Layers, Loaded};
@@ -21,6 +21,7 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::config::{Config, Seal};
 use crate::fault::Fault;
+use crate::figures::Figures;
 use crate::inbound::Inbound;
 use crate::keys::Keys;
 use crate::me::Me;
@@ -210,7 +211,8 @@ impl Node {
             })
             .await?;
         let driver = tokio::spawn(driver);
-        let outbound = Outbound::new(mesh.clone(), me.clone(), people.clone(), store.clone());
+        let figures = Figures::new(&mut registry);
+        let outbound = Outbound::new(mesh.clone(), me.clone(), people.clone(), store.clone(), figures);
         let keys = Keys::new(home);
         let vaults =
             vaults::Vaults::new(store.clone(), clock.clone(), bus.clone(), keys.clone(), me.clone(), open_vaults, idle);
@@ -266,8 +268,9 @@ impl Node {
         told.await.map_err(|fault| in_part("home", fault))?;
         if let Some(at) = config.basics.metrics {
             let open = host::metrics_server::open(at, registry, self.health.clone(), self.stop.clone());
-            let (_, serving) =
+            let (at, serving) =
                 open.await.map_err(|error| in_part("metrics", Fault::new(Refusal::Invalid, error.to_string())))?;
+            *self.metrics.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
             tokio::spawn(serving);
         }
         let running = [
@@ -378,7 +381,7 @@ fn assemble(
         calls,
         grants,
         receipts,
-        audit: audit::Audit::new(store(), clock(), me(), vaults()),
+        audit: audit::Audit::new(store(), clock(), me(), vaults(), outbound().figures().clone()),
         vaults: vaults(),
         reach: reach::Reach::new(me(), people(), outbound()),
         settings: settings::Settings::new(store(), clock(), bus(), me(), layers, file, rows),
@@ -391,6 +394,7 @@ fn assemble(
         inbound: Inbound::new(principals.clone()),
         outbound: outbound(),
         api: Arc::default(),
+        metrics: Arc::default(),
         stop,
         stopped,
     }

@@ -1,11 +1,12 @@
 //! The audit log.
 
-use store::audit::{self, Condition};
+use store::audit::{self, Condition, Entry, Who};
 use store::{Store, StoreError};
 
 use super::vaults::Vaults;
 use crate::clock::Clock;
 use crate::fault::Fault;
+use crate::figures::Figures;
 use crate::me::Me;
 use crate::{bus, show, view};
 use klp::Refusal;
@@ -30,6 +31,7 @@ pub struct Audit {
     clock: Clock,
     me: Me,
     vaults: Vaults,
+    figures: Figures,
 }
 
 /// Entries shown when nobody says how many.
@@ -38,8 +40,8 @@ const SHOWN: usize = 100;
 const MOST: usize = 1000;
 
 impl Audit {
-    pub(crate) fn new(store: Store, clock: Clock, me: Me, vaults: Vaults) -> Self {
-        Self { store, clock, me, vaults }
+    pub(crate) fn new(store: Store, clock: Clock, me: Me, vaults: Vaults, figures: Figures) -> Self {
+        Self { store, clock, me, vaults, figures }
     }
 
     /// Entries, oldest first; without `after`, the newest ones.
@@ -111,6 +113,15 @@ impl Audit {
         });
         let text = String::from_utf8(bytes.await?).map_err(Fault::internal)?;
         Ok(if json { format!("[{}]\n", text.trim_end().replace('\n', ",\n")) } else { text })
+    }
+
+    /// Counts that somebody was not let in at the local API, and writes it down; all of them share one bucket of entries.
+    pub(crate) async fn refused(&self, what: &str, refusal: Refusal) {
+        self.figures.refused("api", refusal);
+        let entry = Entry::new("api", "denied", self.clock.now()).on(what).with("code", refusal);
+        if let Err(error) = self.store.write(move |tx| tx.audit_denial(Who::Local, entry)).await {
+            tracing::warn!(%error, "a denial was not written down");
+        }
     }
 
     /// The owner says that this older state is meant, after a restore.

@@ -144,8 +144,9 @@ impl Contacts {
         // Somebody who is not to be reached is still somebody I know.
         let Ok(cards) = self.directory.cards_at(node, None, None).await else { return Ok(shown) };
         let theirs = || cards.iter().filter(|card| card.owner == contact.owner);
-        shown.agents =
-            theirs().map(|card| view::AgentName { name: card.name.clone(), did: card.agent.to_string() }).collect();
+        shown.agents = theirs()
+            .map(|card| view::AgentName { name: agent::plain::line(&card.name), did: card.agent.to_string() })
+            .collect();
         let all =
             || theirs().flat_map(|card| card.capabilities.iter().map(move |one| format!("{}.{}", card.name, one.name)));
         let wants: BTreeSet<String> = if wants.is_empty() { all().collect() } else { wants.iter().cloned().collect() };

@@ -12,7 +12,7 @@ use klp::message::{Cards, Query, kind};
 use klp::rule::search::{Finding, Findings, believes, choose, fits};
 use klp::statement::card::{Card, CardEntry, did_key, tag_key};
 use klp::statement::certificate::Credential;
-use klp::{Cbor as _, Did, NodeId, Refusal, Verified, limits};
+use klp::{Cbor as _, Did, NodeId, Refusal, Timestamp, Verified, limits};
 use store::Store;
 use store::records::{self, Kind, Record};
 
@@ -211,11 +211,12 @@ impl Directory {
         let now = self.clock.now();
         let mut verified = Vec::new();
         for entry in cards.cards {
-            if let Ok((card, agent)) = believes(&entry, Some(node), now)
-                && self.stands(&agent)
-            {
-                self.remember(&entry, &card).await?;
-                verified.push(card);
+            match self.believed(&entry, node, now) {
+                Ok(card) => {
+                    self.remember(&entry, &card).await?;
+                    verified.push(card);
+                }
+                Err(refusal) => self.outbound.figures().refused("card", refusal),
             }
         }
         Ok(verified)
@@ -252,6 +253,12 @@ impl Directory {
             self.remember(&entry, &card).await.map_err(|fault| fault.refusal)?;
         }
         Ok(())
+    }
+
+    /// A card as this node shows it of itself: of no other node, and of no revoked agent.
+    fn believed(&self, entry: &CardEntry, node: NodeId, now: Timestamp) -> Result<Verified<Card>, Refusal> {
+        let (card, agent) = believes(entry, Some(node), now)?;
+        if self.stands(&agent) { Ok(card) } else { Err(Refusal::Revoked) }
     }
 
     /// Whether an agent's certificate has not been revoked.

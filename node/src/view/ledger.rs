@@ -98,6 +98,29 @@ pub struct Signer {
     pub owner: String,
 }
 
+/// One entry of the audit log as `kos audit export` writes it: all of it, as others can check it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ExportedEntry {
+    /// Number of the entry, from 0.
+    pub seq: u64,
+    /// When, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// Which part of the node.
+    pub component: String,
+    /// What happened.
+    pub kind: String,
+    /// Who did it: a DID.
+    pub actor: Option<String>,
+    /// On what.
+    pub subject: String,
+    /// Details by name.
+    pub detail: BTreeMap<String, String>,
+    /// Whether subject and details were erased.
+    pub erased: bool,
+    /// The leaf's hash in the tree.
+    pub leaf: String,
+}
+
 /// One entry of the audit log.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {

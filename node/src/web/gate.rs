@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -16,7 +16,9 @@ use klp::Refusal;
 use zeroize::Zeroizing;
 
 use super::door::Door;
+use super::guests::Talk;
 use crate::fault::Fault;
+use crate::services::audit::Audit;
 
 /// Bytes of a request body: as a KLP message.
 const BODY: usize = klp::limits::MESSAGE;
@@ -28,6 +30,8 @@ const BODY_WAIT: Duration = Duration::from_secs(30);
 const LINGER: usize = 4 * BODY;
 /// How long that may take.
 const LINGER_WAIT: Duration = Duration::from_secs(1);
+/// Methods that routes have; any other is a stranger's word.
+const METHODS: [Method; 6] = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 /// Answered to everybody, for supervisors.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
@@ -36,11 +40,17 @@ const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 pub(super) struct Gate {
     door: Option<Door>,
     body_wait: Duration,
+    log: Option<Audit>,
 }
 
 impl Gate {
     pub(super) fn new(door: Option<Door>) -> Self {
-        Self { door, body_wait: BODY_WAIT }
+        Self { door, body_wait: BODY_WAIT, log: None }
+    }
+
+    /// With a log in which each refused caller is written down.
+    pub(super) fn writing_to(self, log: Audit) -> Self {
+        Self { log: Some(log), ..self }
     }
 
     /// With another patience for bodies.
@@ -55,8 +65,26 @@ impl Gate {
         if OPEN.contains(&request.uri().path()) && matches!(*request.method(), Method::GET | Method::HEAD) {
             return Ok(());
         }
-        door.knows_token(request.headers())
+        door.knows_token(request.headers())?;
+        if let Some(talk) = request.extensions().get::<Talk>() {
+            talk.vouch();
+        }
+        Ok(())
     }
+
+    /// Writes down that somebody was not let in.
+    async fn refused(&self, what: String, refusal: Refusal) {
+        if let Some(log) = &self.log {
+            log.refused(&what, refusal).await;
+        }
+    }
+}
+
+/// What a request wants, in the route's own words: what a stranger wrote has no place in the log.
+fn wanted(request: &Request) -> String {
+    let route = request.extensions().get::<MatchedPath>().map_or("no route", MatchedPath::as_str);
+    let method = METHODS.iter().find(|method| *method == request.method()).map_or("OTHER", Method::as_str);
+    format!("{method} {route}")
 }
 
 /// Admits or refuses, reads the body within its bounds, and makes every refusal the error object.
@@ -64,7 +92,11 @@ pub(super) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
     let result = match gate.admit(&request) {
         Ok(()) => whole(request, gate.body_wait).await,
         Err(fault) => {
-            linger(request.into_body()).await;
+            gate.refused(wanted(&request), fault.refusal).await;
+            // Who waits for leave to send a body has not begun, and gets none.
+            if !request.headers().contains_key(EXPECT) {
+                linger(request.into_body()).await;
+            }
             Err(fault)
         }
     };
@@ -147,12 +179,10 @@ fn finish(response: Response) -> Response {
     let mut response = match status {
         _ if status.as_u16() < 400 || kind == Some(b"application/json") => response,
         StatusCode::METHOD_NOT_ALLOWED => {
-            let allow = response.headers().get(ALLOW).cloned();
-            let methods = allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or("none");
-            let fault = Fault::new(Refusal::NoHandler, format!("this route takes other methods: {methods}"));
-            let mut response = fault.hint("see /openapi.json").into_response();
+            // The router adds the header `Allow` to what leaves here.
+            let fault = Fault::new(Refusal::NoHandler, "this route does not take that method");
+            let mut response = fault.hint("the header Allow names those that it takes").into_response();
             *response.status_mut() = status;
-            response.headers_mut().extend(allow.map(|allow| (ALLOW, allow)));
             response
         }
         StatusCode::NOT_FOUND => {

@@ -54,6 +54,24 @@ impl IntoResponse for Fault {
     }
 }
 
+/// Bytes as they are, in the description.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "it is described and never made")]
+pub(super) struct Raw(Vec<u8>);
+
+/// One event of a stream, in the description.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is described and never made")]
+pub(super) struct Told {
+    /// Where a stream can go on, if it can.
+    id: Option<String>,
+    /// Its name.
+    event: String,
+    /// JSON.
+    data: String,
+}
+
 /// A JSON body.
 pub(super) struct Input<T>(pub(super) T);
 

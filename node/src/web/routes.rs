@@ -20,13 +20,15 @@ use axum::extract::{FromRef, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use host::Stop;
+use klp::Refusal;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response};
+use utoipa::openapi::{Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response, Schema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::reply::ErrorBody;
 use crate::node::Node;
+use crate::view;
 
 /// Every route as method and path. A test holds this, the router and [`openapi`] to the same list.
 pub const ROUTES: &[(&str, &str)] = &[
@@ -102,7 +104,10 @@ impl FromRef<Face> for Node {
 
 fn table() -> OpenApiRouter<Face> {
     let info = InfoBuilder::new().title("kOS local API").version(env!("CARGO_PKG_VERSION"));
-    let info = info.description(Some("One person's node. Every answer that is no success is the error object."));
+    let info = info.description(Some(
+        "One person's node. Every answer that is no success is the error object. What is no HTTP/1.1 at all, or has a head of more than \
+         32 KiB or 100 fields, gets a bare 400 or 431, and the connection is closed.",
+    ));
     OpenApiRouter::with_openapi(OpenApiBuilder::new().info(info.build()).build())
         .routes(routes!(node::healthz))
         .routes(routes!(node::readyz))
@@ -148,38 +153,86 @@ fn table() -> OpenApiRouter<Face> {
         .routes(routes!(config::show, config::set))
 }
 
+/// Every route there is; nothing is added later.
+fn router() -> Router<Face> {
+    table().split_for_parts().0
+}
+
 /// The routes over a node, before any gate.
 pub(super) fn app(node: Node, url: String, stop: Stop) -> Router {
-    let (router, _) = table().split_for_parts();
     // It holds only texts of ours; a failure would leave the description empty and nothing else.
     let openapi = openapi().to_json().unwrap_or_default();
-    router.with_state(Face { node, url: url.into(), stop, openapi: openapi.into() })
+    router().with_state(Face { node, url: url.into(), stop, openapi: openapi.into() })
 }
+
+/// What every route may say before its own work begins: the request cannot be read, comes from a foreign site, came too slowly or is too
+/// large. Without a token there is 401 besides.
+const EVERYWHERE: [&str; 4] = ["400", "403", "408", "413"];
+
+/// Routes that ask other nodes: one may break off (502), be out of reach (503) or say nothing in time (504).
+const FAR: [(&str, &str); 4] = [
+    ("GET", "/v1/ping/{who}"),
+    ("GET", "/v1/contacts/{name}"),
+    ("POST", "/v1/ask"),
+    ("POST", "/v1/grants/{id}/delegate"),
+];
 
 /// The description of every route, OpenAPI 3.1.
 pub fn openapi() -> OpenApi {
     let (_, mut api) = table().split_for_parts();
     let components = api.components.get_or_insert_with(Components::default);
-    let mut schemas = Vec::new();
-    <ErrorBody as utoipa::ToSchema>::schemas(&mut schemas);
-    components.schemas.extend(schemas);
-    components.schemas.insert("ErrorBody".into(), <ErrorBody as utoipa::PartialSchema>::schema());
+    schema::<ErrorBody>(components, "ErrorBody");
+    schema::<view::Event>(components, "Event");
+    schema::<events::Gap>(components, "Gap");
+    schema::<ask::Piece>(components, "Piece");
+    if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut("ErrorObject")
+        && let Some(RefOr::T(Schema::Object(code))) = object.properties.get_mut("code")
+    {
+        code.enum_values = Some(Refusal::ALL.iter().map(|refusal| refusal.code().into()).collect());
+    }
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
     let bearer = bearer.description(Some("The text of HOME/api-token; on HOME/kos.sock none is needed"));
     components.security_schemes.insert("token".into(), RefOr::T(SecurityScheme::Http(bearer.build())));
     for (path, item) in &mut api.paths.paths {
-        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
-        for operation in operations.into_iter().flatten() {
-            let mut refused = Response::new("The error object, with the status of its code");
-            let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
-            refused.content.insert("application/json".into(), RefOr::T(body));
-            operation.responses.responses.insert("default".into(), refused.into());
+        let operations = [
+            ("GET", &mut item.get),
+            ("PUT", &mut item.put),
+            ("POST", &mut item.post),
+            ("PATCH", &mut item.patch),
+            ("DELETE", &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
+            let mut may_say = vec!["default"];
+            may_say.extend(EVERYWHERE);
             if path != "/healthz" && path != "/readyz" {
                 operation.security = Some(vec![SecurityRequirement::new("token", Vec::<String>::new())]);
+                may_say.push("401");
+            }
+            if FAR.contains(&(method, path.as_str())) {
+                may_say.extend(["502", "503", "504"]);
+            }
+            for status in may_say {
+                operation.responses.responses.entry(status.into()).or_insert_with(|| refused().into());
             }
         }
     }
     api
+}
+
+fn refused() -> Response {
+    let mut refused = Response::new("The error object, with the status of its code");
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
+    refused.content.insert("application/json".into(), RefOr::T(body));
+    refused
+}
+
+/// Describes a type, and what it is made of, under its name.
+fn schema<T: utoipa::ToSchema>(components: &mut Components, name: &str) {
+    let mut parts = Vec::new();
+    T::schemas(&mut parts);
+    components.schemas.extend(parts);
+    components.schemas.insert(name.into(), T::schema());
 }
 
 /// This description.
@@ -208,6 +261,10 @@ mod tests {
         let table = ROUTES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
         assert_eq!(described, table);
         assert_eq!(ROUTES.len(), table.len(), "a route is listed twice");
+        // The router itself tells its paths only in its debug form.
+        let router = format!("{:?}", router());
+        let served: BTreeSet<&str> = router.split('"').filter(|part| part.starts_with('/')).collect();
+        assert_eq!(served, ROUTES.iter().map(|(_, path)| *path).collect(), "a path that nobody has described");
     }
 
     #[test]

@@ -4,22 +4,22 @@ use std::future::Future;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::serve::Listener;
 use host::Stop;
+use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use klp::Refusal;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::door::Door;
 use super::gate::{self, Gate};
+use super::guests::{Guests, Talk};
 use super::routes;
 use super::token::Token;
 use crate::fault::Fault;
@@ -30,10 +30,11 @@ use crate::note;
 pub const SOCKET: &str = "kos.sock";
 /// Name of the file in the home folder that says where the TCP port is.
 const ADDRESS: &str = "api";
-/// Connections at once, at each of the two ways in: a browser's six, some programs, some event listeners. More wait with the system.
+/// Connections at once, at each of the two ways in: a browser's six, some programs, some event listeners. When there are so many,
+/// those that have shown no token make room; only behind those that have do more wait with the system.
 const CONNECTIONS: usize = 128;
 /// How long a client may take for the head of a request, and how long an idle connection stays.
-const HEAD_WAIT: Duration = Duration::from_secs(30);
+const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// Bytes of a request's head.
 const HEAD: usize = 32 * 1024;
 /// How long running answers may go on after the stop.
@@ -75,13 +76,22 @@ pub async fn open(
     let url = format!("http://{address}");
     note::write(config.home.join(ADDRESS), format!("{url}\n"), &stop).await?;
 
+    let log = node.audit.clone();
     let app = routes::app(node, url.clone(), stop.clone());
-    let gated = |door| app.clone().layer(from_fn_with_state(Gate::new(door), gate::pass));
+    let gated = |door| app.clone().layer(from_fn_with_state(Gate::new(door).writing_to(log.clone()), gate::pass));
     let (inside, outside) = (gated(None), gated(Some(Door::new(address, token))));
     // The socket's file stays: the next node of this home may have put its own there by the time this one ends.
     let serving = async move {
-        let by_socket = serve(socket, inside, stop.clone(), move |peer| is_user(peer, me));
-        tokio::join!(by_socket, serve(port, outside, stop, |_| true));
+        let by_socket =
+            serve(
+                socket,
+                inside,
+                stop.clone(),
+                move |peer| {
+                    if is_user(peer, me) { Caller::User } else { Caller::Nobody }
+                },
+            );
+        tokio::join!(by_socket, serve(port, outside, stop, |_| Caller::Guest));
     };
     Ok(Opened { url, serving })
 }
@@ -137,27 +147,35 @@ fn is_user(peer: &UnixStream, user: u32) -> bool {
     known
 }
 
+/// Who has connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// This very user.
+    User,
+    /// Somebody who has to show the token.
+    Guest,
+    /// Nobody who may say anything here.
+    Nobody,
+}
+
 /// Answers connections until the stop, then lets running answers end.
-pub(super) async fn serve<L: Listener>(mut listener: L, app: Router, stop: Stop, known: impl Fn(&L::Io) -> bool) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut talks = JoinSet::new();
+pub(super) async fn serve<L: Listener>(mut listener: L, app: Router, stop: Stop, caller: impl Fn(&L::Io) -> Caller) {
+    let (mut talks, mut guests) = (JoinSet::new(), Guests::default());
     loop {
-        let accepted = async {
-            let permit = Arc::clone(&room).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
+        let full = talks.len() >= CONNECTIONS;
         tokio::select! {
             biased;
             () = stop.requested() => break,
             Some(_) = talks.join_next(), if !talks.is_empty() => {}
-            (permit, (stream, _)) = accepted => {
-                if known(&stream) {
-                    let (app, stop) = (app.clone(), stop.clone());
-                    talks.spawn(async move {
-                        let _permit = permit;
-                        converse(stream, app, stop).await;
-                    });
-                }
+            () = guests.show_out(), if full => {}
+            (stream, _) = listener.accept(), if !full => {
+                guests.look();
+                let talk = match caller(&stream) {
+                    Caller::User => Talk::of_user(),
+                    Caller::Guest => guests.welcome(),
+                    Caller::Nobody => continue,
+                };
+                talks.spawn(converse(stream, app.clone(), stop.clone(), talk));
             }
         }
     }
@@ -168,19 +186,25 @@ pub(super) async fn serve<L: Listener>(mut listener: L, app: Router, stop: Stop,
     }
 }
 
-async fn converse<I>(stream: I, app: Router, stop: Stop)
+async fn converse<I>(stream: I, app: Router, stop: Stop, talk: Talk)
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT).max_buf_size(HEAD);
-    let talk = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    let mut talk = std::pin::pin!(talk);
+    let (app, known) = (TowerToHyperService::new(app), talk.clone());
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        // The gate tells by this that the connection has shown the token.
+        request.extensions_mut().insert(known.clone());
+        app.call(request)
+    });
+    let mut served = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
-        ended = talk.as_mut() => ended,
+        ended = served.as_mut() => ended,
+        () = talk.is_cut() => return tracing::debug!("a silent connection to the local API made room"),
         () = stop.requested() => {
-            talk.as_mut().graceful_shutdown();
-            talk.await
+            served.as_mut().graceful_shutdown();
+            served.await
         }
     };
     if let Err(error) = ended {

@@ -8,6 +8,7 @@
 //! - `session` carries requests: one long-lived stream for each pair of nodes, kept on the best connection. The words on it and all
 //!   its rules are in `klp::session`.
 //! - `blob` carries bulk bytes on streams of their own, each against an offer.
+//! - `raw`, for tests only: a peer that writes what it likes.
 //! - `lookups` (Kademlia), `topics` (gossip), `reach` (addresses, relays), `lan` (mDNS) hold what waits on their protocol.
 //!
 //! ```no_run
@@ -45,6 +46,8 @@ mod mesh;
 mod metrics;
 mod path;
 mod peer;
+#[cfg(any(test, feature = "raw"))]
+pub mod raw;
 mod reach;
 mod scoped;
 mod session;

@@ -20,7 +20,7 @@ use crate::fault::Fault;
 use crate::node::Node;
 use crate::services::calls::{Ask, Part};
 use crate::view;
-use crate::web::reply::{ErrorBody, Input};
+use crate::web::reply::{ErrorBody, Input, Told};
 
 /// Seconds that an answer may take when nothing else is said.
 const WAIT_S: u64 = 120;
@@ -66,10 +66,10 @@ impl Question {
     }
 }
 
-/// Asks an agent, here or elsewhere. With `Accept: text/event-stream` the answer streams as events `chunk` {text}, then `done` (the
-/// same object as without streaming) or `error`. Going away cancels the call, on the other side too.
+/// Asks an agent, here or elsewhere. With `Accept: text/event-stream` the answer streams as events `chunk`, each a `Piece`, then `done`
+/// (the same object as without streaming) or `error`. Going away cancels the call, on the other side too.
 #[utoipa::path(post, path = "/v1/ask", tag = "agents", request_body = Question,
-    responses((status = 200, content((view::Asked = "application/json"), (Piece = "text/event-stream")))))]
+    responses((status = 200, content((view::Asked = "application/json"), (Told = "text/event-stream")))))]
 pub(super) async fn ask(
     State(node): State<Node>,
     headers: HeaderMap,

@@ -57,7 +57,7 @@ pub(super) async fn verify(State(node): State<Node>) -> Result<Json<view::AuditC
 
 /// The whole log.
 #[utoipa::path(get, path = "/v1/audit/export", tag = "audit", operation_id = "export_audit", params(Form),
-    responses((status = 200, content((Vec<view::AuditEntry> = "application/json"), (String = "text/csv")))))]
+    responses((status = 200, content((Vec<view::ExportedEntry> = "application/json"), (String = "text/csv")))))]
 pub(super) async fn export(State(node): State<Node>, Query(form): Query<Form>) -> Result<Response, Fault> {
     let format = form.format.as_deref().unwrap_or("json");
     let text = node.audit.export(format).await?;

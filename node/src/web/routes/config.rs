@@ -17,7 +17,6 @@ use crate::web::reply::Input;
 #[serde(deny_unknown_fields)]
 pub(super) struct NewValue {
     /// The value, of the kind that the schema says.
-    #[schema(value_type = Object)]
     value: Value,
 }
 

@@ -15,7 +15,7 @@ use super::Face;
 use crate::bus::Heard;
 use crate::fault::Fault;
 use crate::view;
-use crate::web::reply::Query;
+use crate::web::reply::{Query, Told};
 
 const LAST: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -34,9 +34,10 @@ pub(super) struct Gap {
     oldest: u64,
 }
 
-/// Events as they happen. Each has an id; `Last-Event-ID` goes on after it without a gap, or begins with an event `gap` {oldest}.
+/// Events as they happen. Each has an id and is an `Event`; `Last-Event-ID` goes on after it without a gap, or begins with an event
+/// `gap`, which is a `Gap`.
 #[utoipa::path(get, path = "/v1/events", tag = "events", params(Names, ("Last-Event-ID" = Option<u64>, Header, description = "The last event seen")),
-    responses((status = 200, content((view::Event = "text/event-stream"), (Gap = "text/event-stream")))))]
+    responses((status = 200, content((Told = "text/event-stream")))))]
 pub(super) async fn events(
     State(face): State<Face>,
     headers: HeaderMap,

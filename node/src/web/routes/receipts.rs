@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::node::Node;
 use crate::services::receipts as service;
 use crate::view;
-use crate::web::reply::Query;
+use crate::web::reply::{Query, Raw};
 
 /// Receipts of one answer at most.
 const MOST: usize = 1000;
@@ -42,7 +42,7 @@ pub(super) async fn show(State(node): State<Node>, Path(id): Path<String>) -> Re
 
 /// The bytes that a stranger can verify, with question and answer.
 #[utoipa::path(get, path = "/v1/receipts/{id}/export", tag = "receipts", operation_id = "export_receipt", params(("id" = String, Path, description = "Id or its beginning")),
-    responses((status = 200, description = "The receipt", body = Vec<u8>, content_type = "application/cbor")))]
+    responses((status = 200, description = "The receipt", body = inline(Raw), content_type = "application/cbor")))]
 pub(super) async fn export(State(node): State<Node>, Path(id): Path<String>) -> Result<Response, Fault> {
     let bytes = node.receipts.export(&id).await?;
     Ok(([(CONTENT_TYPE, "application/cbor")], bytes).into_response())
@@ -50,7 +50,7 @@ pub(super) async fn export(State(node): State<Node>, Path(id): Path<String>) -> 
 
 /// Checks the bytes of a receipt.
 #[utoipa::path(post, path = "/v1/receipts/verify", tag = "receipts", operation_id = "verify_receipt",
-    request_body(content = Vec<u8>, content_type = "application/cbor"), responses((status = 200, body = view::ReceiptCheck)))]
+    request_body(content = inline(Raw), content_type = "application/cbor"), responses((status = 200, body = view::ReceiptCheck)))]
 pub(super) async fn verify(body: Bytes) -> Result<Json<view::ReceiptCheck>, Fault> {
     service::verify(&body).map(Json)
 }

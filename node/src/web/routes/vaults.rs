@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::node::Node;
 use crate::services::vaults::Secret;
 use crate::view;
-use crate::web::reply::{Input, maybe_secret, secret};
+use crate::web::reply::{Input, Raw, maybe_secret, secret};
 
 /// A passphrase, where there is one.
 #[derive(Deserialize, ToSchema)]
@@ -110,7 +110,7 @@ pub(super) async fn passwd(
 
 /// A vault as an encrypted file under a passphrase of its own.
 #[utoipa::path(post, path = "/v1/vaults/{vault}/export", tag = "vaults", operation_id = "export_vault", params(("vault" = String, Path, description = "Name")), request_body = Passphrase,
-    responses((status = 200, description = "The encrypted file", body = Vec<u8>, content_type = "application/octet-stream")))]
+    responses((status = 200, description = "The encrypted file", body = inline(Raw), content_type = "application/octet-stream")))]
 pub(super) async fn export(
     State(node): State<Node>,
     Path(vault): Path<String>,

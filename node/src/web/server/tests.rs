@@ -28,7 +28,7 @@ impl Lab {
         let door = Door::new(address, Token::parse(SECRET).expect("token"));
         let app = app.layer(from_fn_with_state(Gate::new(Some(door)).body_wait(wait), gate::pass));
         let stop = Stop::new();
-        let serving = tokio::spawn(serve(listener, app, stop.clone(), |_| true));
+        let serving = tokio::spawn(serve(listener, app, stop.clone(), |_| Caller::Guest));
         Self { address, stop, serving }
     }
 
@@ -107,19 +107,49 @@ async fn a_body_that_does_not_come_is_refused_as_stalled() {
     lab.serving.await.expect("end");
 }
 
+/// A connection that has shown the token and stays open.
+async fn known(lab: &Lab) -> TcpStream {
+    let mut stream = TcpStream::connect(lab.address).await.expect("connection");
+    let request = with_token("GET /name/known", 0).replace("Connection: close\r\n", "");
+    stream.write_all(request.replace("HOST", &lab.address.to_string()).as_bytes()).await.expect("head");
+    assert!(stream.read(&mut [0; 512]).await.expect("answer") > 0);
+    stream
+}
+
 #[tokio::test]
 async fn no_more_connections_are_answered_at_once_than_the_limit() {
     let lab = Lab::open(Duration::from_secs(30)).await;
     let mut idle = Vec::new();
     for _ in 0..CONNECTIONS {
-        idle.push(TcpStream::connect(lab.address).await.expect("connection"));
+        idle.push(known(&lab).await);
     }
     let request = with_token("GET /healthz", 0);
     let mut waiting = Box::pin(lab.send(&request, b""));
-    assert!(tokio::time::timeout(Duration::from_millis(100), waiting.as_mut()).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_millis(300), waiting.as_mut()).await.is_err());
     idle.clear();
     assert_eq!(waiting.as_mut().await.0, 200);
     drop(waiting);
+    lab.stop.request();
+    lab.serving.await.expect("end");
+}
+
+#[tokio::test]
+async fn silent_connections_make_room_and_known_ones_stay() {
+    let lab = Lab::open(Duration::from_secs(30)).await;
+    let mut friend = known(&lab).await;
+    let mut silent = Vec::new();
+    for _ in 0..4 * CONNECTIONS {
+        silent.push(TcpStream::connect(lab.address).await.expect("connection"));
+    }
+    let begun = tokio::time::Instant::now();
+    assert_eq!(lab.send(&with_token("GET /name/other", 0), b"").await, (200, "other".into()));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(silent[0].read(&mut [0; 1]).await.unwrap_or(0), 0, "the oldest silent one made room");
+    let request = with_token("GET /name/friend", 0).replace("HOST", &lab.address.to_string());
+    friend.write_all(request.as_bytes()).await.expect("still open");
+    let mut answer = String::new();
+    friend.read_to_string(&mut answer).await.expect("answer");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("friend"), "{answer}");
     lab.stop.request();
     lab.serving.await.expect("end");
 }

@@ -10,7 +10,7 @@ use crate::view::{Order, Tx, decode};
 
 /// Denials of one peer and minute that are entries of their own (security rule 19).
 pub const DENIALS_A_MINUTE: u64 = 20;
-/// Denials of all strangers together that become entries on one day: at 300 bytes each, half a megabyte.
+/// Denials of all strangers together, and of all at the local API, that become entries on one day: at 300 bytes each, half a megabyte.
 pub const STRANGER_DENIALS_A_DAY: u64 = 2000;
 
 /// Buckets that one call of [`flush`] writes out, so that it stays a short change.
@@ -21,25 +21,49 @@ const FLUSHED: usize = 1000;
 pub enum Who {
     /// Somebody known, by owner or node.
     Known(Did),
-    /// Anybody else: all of them share one bucket.
+    /// Anybody else among the peers: all of them share one bucket.
     Stranger,
+    /// Whoever knocks at the local API and is not let in. Its bucket is its own, so that a page in a browser cannot crowd out what peers
+    /// are refused, nor the other way round.
+    Local,
+}
+
+impl Who {
+    fn did(self) -> Option<Did> {
+        if let Self::Known(did) = self { Some(did) } else { None }
+    }
+
+    /// What tells the buckets apart: a key, or what is none.
+    fn name(&self) -> &[u8] {
+        match self {
+            Self::Known(did) => did.key(),
+            Self::Stranger => &[0; 32],
+            Self::Local => b"local",
+        }
+    }
 }
 
 struct Count {
-    who: Option<Did>,
+    who: Who,
     count: u64,
 }
 
 impl Cbor for Count {
     fn to_value(&self) -> Value {
-        Map::new().with_some(1, self.who.as_ref()).with(2, &self.count).build()
+        let local = (self.who == Who::Local).then_some(true);
+        Map::new().with_some(1, self.who.did().as_ref()).with(2, &self.count).with_some(3, local.as_ref()).build()
     }
 
     fn from_value(value: Value) -> Result<Self, CodecError> {
         let mut fields = Fields::of(value)?;
-        let count = Self { who: fields.take_some(1)?, count: fields.take(2)? };
+        let (did, count, local) = (fields.take_some(1)?, fields.take(2)?, fields.take_some::<bool>(3)?);
         fields.end()?;
-        Ok(count)
+        let who = match (did, local) {
+            (Some(did), _) => Who::Known(did),
+            (None, Some(true)) => Who::Local,
+            (None, _) => Who::Stranger,
+        };
+        Ok(Self { who, count })
     }
 }
 
@@ -53,24 +77,24 @@ impl Tx {
     /// # Errors
     /// [`StoreError`]
     pub fn audit_denial(&mut self, who: Who, entry: Entry) -> Result<Option<u64>, StoreError> {
-        let did = match who {
-            Who::Known(did) => Some(did),
-            Who::Stranger => None,
-        };
-        let name = did.map_or([0; 32], |did| *did.key());
-        let bucket = self.hidden(Table::Denials, &[&name]);
+        let bucket = self.hidden(Table::Denials, &[who.name()]);
         let key = [&sequence(minute(entry.at))[..], &bucket].concat();
-        let mut row = self.load(Table::Denials, &key)?.unwrap_or(Count { who: did, count: 0 });
+        let mut row = self.load(Table::Denials, &key)?.unwrap_or(Count { who, count: 0 });
         row.count += 1;
         self.save(Table::Denials, &key, &row);
-        if row.count > DENIALS_A_MINUTE || (did.is_none() && !self.admit_stranger(entry.at)?) {
+        if row.count > DENIALS_A_MINUTE || !self.admits_today(who, entry.at)? {
             return Ok(None);
         }
         self.audit(entry).map(Some)
     }
 
-    fn admit_stranger(&mut self, at: Timestamp) -> Result<bool, StoreError> {
+    fn admits_today(&mut self, who: Who, at: Timestamp) -> Result<bool, StoreError> {
         let day = sequence(at.day());
+        let day = match who {
+            Who::Known(_) => return Ok(true),
+            Who::Stranger => day.to_vec(),
+            Who::Local => [&day[..], &[1]].concat(),
+        };
         let admitted: u64 = self.load(Table::DenialDays, &day)?.unwrap_or_default();
         if admitted >= STRANGER_DENIALS_A_DAY {
             return Ok(false);
@@ -90,10 +114,14 @@ pub(crate) fn flush(tx: &mut Tx, now: Timestamp) -> Result<(), StoreError> {
     for (key, row) in past {
         tx.remove(Table::Denials, &key);
         if row.count > DENIALS_A_MINUTE {
-            let who = row.who.map_or("strangers".to_owned(), |did| did.to_string());
+            let (component, who) = match row.who {
+                Who::Known(did) => ("permit", did.to_string()),
+                Who::Stranger => ("permit", "strangers".to_owned()),
+                Who::Local => ("api", "strangers".to_owned()),
+            };
             let at = Timestamp(number(Table::Denials, &key)?.saturating_mul(60_000));
             let more = row.count - DENIALS_A_MINUTE;
-            tx.audit(Entry::new("permit", "denied_more", at).by(row.who).on(who).with("count", more))?;
+            tx.audit(Entry::new(component, "denied_more", at).by(row.who.did()).on(who).with("count", more))?;
         }
     }
     let mut days = Vec::new();

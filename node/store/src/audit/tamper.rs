@@ -341,39 +341,45 @@ async fn s19_a_flood_of_denials_is_twenty_entries_and_one_count() {
     deny(Who::Known(did(1)), 1000, 50).await.expect("counts");
     deny(Who::Known(did(2)), 1000, 3).await.expect("counts");
     deny(Who::Stranger, 1000, 500).await.expect("counts");
+    deny(Who::Local, 1000, 70).await.expect("counts");
     let entries = || list(&store.view().expect("view"), &Filter::default(), None, 1000).expect("lists").entries;
-    assert_eq!(entries().len(), 20 + 3 + 20);
+    assert_eq!(entries().len(), 20 + 3 + 20 + 20, "the local API has a bucket of its own");
     store.tick(Timestamp(59_999)).await.expect("ticks");
-    assert_eq!(entries().len(), 43, "the minute is not over");
+    assert_eq!(entries().len(), 63, "the minute is not over");
     store.tick(Timestamp(60_000)).await.expect("ticks");
     let mut counted: Vec<_> = entries()
         .into_iter()
         .filter(|entry| entry.kind == "denied_more")
-        .map(|entry| entry.detail["count"].clone())
+        .map(|entry| (entry.component.clone(), entry.detail["count"].clone()))
         .collect();
     counted.sort();
-    assert_eq!((counted, entries().len()), (vec!["30".to_owned(), "480".to_owned()], 45));
+    let expected = [("api", "50"), ("permit", "30"), ("permit", "480")];
+    assert_eq!(counted, expected.map(|(component, count)| (component.to_owned(), count.to_owned())));
+    assert_eq!(entries().len(), 66);
     deny(Who::Known(did(1)), 60_000, 1).await.expect("a new minute");
-    assert_eq!(entries().len(), 46);
+    assert_eq!(entries().len(), 67);
 }
 
 #[tokio::test]
 async fn s19_strangers_have_a_quota_for_each_day() {
     let store = Store::in_memory(&database_key(), &audit_key()).expect("opens");
     let minutes = STRANGER_DENIALS_A_DAY / DENIALS_A_MINUTE + 5;
-    let flood = store.write(move |tx| {
-        let mut told = 0;
-        for at in (0..minutes).map(|minute| minute * 60_000) {
-            for _ in 0..DENIALS_A_MINUTE {
-                told +=
-                    u64::from(tx.audit_denial(Who::Stranger, Entry::new("permit", "denied", Timestamp(at)))?.is_some());
+    for who in [Who::Stranger, Who::Local] {
+        let flood = store.write(move |tx| {
+            let mut told = 0;
+            for at in (0..minutes).map(|minute| minute * 60_000) {
+                for _ in 0..DENIALS_A_MINUTE {
+                    told += u64::from(tx.audit_denial(who, Entry::new("permit", "denied", Timestamp(at)))?.is_some());
+                }
             }
-        }
-        Ok::<_, StoreError>(told)
-    });
-    assert_eq!(flood.await.expect("counts"), STRANGER_DENIALS_A_DAY);
+            Ok::<_, StoreError>(told)
+        });
+        assert_eq!(flood.await.expect("counts"), STRANGER_DENIALS_A_DAY, "{who:?} has a quota of its own");
+    }
     let day = 86_400_000;
     store.tick(Timestamp(day)).await.expect("ticks");
-    let next = store.write(move |tx| tx.audit_denial(Who::Stranger, Entry::new("permit", "denied", Timestamp(day))));
-    assert!(next.await.expect("counts").is_some(), "a new day");
+    for who in [Who::Stranger, Who::Local] {
+        let next = store.write(move |tx| tx.audit_denial(who, Entry::new("permit", "denied", Timestamp(day))));
+        assert!(next.await.expect("counts").is_some(), "a new day for {who:?}");
+    }
 }

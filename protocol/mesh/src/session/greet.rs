@@ -18,8 +18,9 @@ use crate::path::Path;
 /// How long a refused stream may take to hear why.
 const BYE: Duration = Duration::from_secs(2);
 
-/// Says why a stream is refused, and closes it.
-pub(super) async fn bye(mut wire: Wire, refusal: Refusal, message: &str) {
+/// Says why a stream is refused, counts it, and closes it.
+pub(super) async fn bye(shared: &Shared, mut wire: Wire, refusal: Refusal, message: &str) {
+    shared.metrics.refused(refusal);
     wire.push(&Frame::refusal(Kind::Bye, 0, Some(refusal), message));
     wire.finish(BYE).await;
 }
@@ -41,7 +42,7 @@ pub(crate) async fn greet(
         Ok(heard) => heard,
         Err(refusal) => {
             tracing::debug!(%peer, %refusal, "a stream is refused");
-            return bye(wire, refusal, "your Hello is refused").await;
+            return bye(&shared, wire, refusal, "your Hello is refused").await;
         }
     };
     let id = greeting.session;
@@ -51,7 +52,7 @@ pub(crate) async fn greet(
     } else {
         let mut memory = [0; 8];
         if getrandom::fill(&mut memory).is_err() {
-            return bye(attached.wire, Refusal::Internal, "no entropy").await;
+            return bye(&shared, attached.wire, Refusal::Internal, "no entropy").await;
         }
         let (link, streams) = Link::new(peer, id, memory, false);
         if shared.table.insert(link.clone()) {
@@ -62,7 +63,7 @@ pub(crate) async fn greet(
         Err(attached)
     };
     if let Err(attached) = refused {
-        bye(attached.wire, Refusal::Busy, "too many sessions, or streams of one, at once").await;
+        bye(&shared, attached.wire, Refusal::Busy, "too many sessions, or streams of one, at once").await;
     }
 }
 

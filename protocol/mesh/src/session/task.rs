@@ -52,8 +52,7 @@ impl Shared {
     /// Checks a Hello that has come from `peer`.
     pub(super) fn check(&self, hello: &[u8], peer: NodeId, ours: Option<&[u8]>) -> Result<Greeting, Refusal> {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        let checked = Greeting::check(hello, peer, self.me, ours, (self.wall)(), &mut window);
-        checked.inspect_err(|refusal| self.metrics.refused(*refusal))
+        Greeting::check(hello, peer, self.me, ours, (self.wall)(), &mut window)
     }
 }
 
@@ -204,7 +203,8 @@ impl Task {
         let keep_ours = greeting && peer_of(self.shared.me) < peer_of(peer);
         if matches!(from, From::Peer(..)) && keep_ours {
             // Both sides have opened a stream for this session at once; ours stays.
-            return super::greet::bye(wire, Refusal::State, "the other stream of this session stays").await;
+            let why = "the other stream of this session stays";
+            return super::greet::bye(&self.shared, wire, Refusal::State, why).await;
         }
         let mut nonce = [0; 16];
         if getrandom::fill(&mut nonce).is_err() {
@@ -313,7 +313,11 @@ impl Task {
         self.link.lock().session.tick(now);
         if self.wire.as_ref().is_some_and(Wire::is_stalled) {
             self.wire = None;
+            // Nobody reads the bye that would say so and be counted.
+            self.shared.metrics.refused(Refusal::Stalled);
             self.link.close(Some(Refusal::Stalled), "nothing could be written for 30 seconds");
+        } else if self.wire.as_ref().is_some_and(Wire::is_overdue) {
+            self.link.close(Some(Refusal::Stalled), "a frame was begun and did not end in 30 seconds");
         }
         let idle = self.link.is_idle();
         if self.reopen.is_some_and(|at| at <= Instant::now()) && self.wire.is_none() {

@@ -8,20 +8,20 @@ use klp::frame::{Frame, Kind};
 use klp::hello::{Extras, Fresh, Hello, SessionId};
 use klp::{NodeId, Refusal, SecretKey, limits};
 use libp2p::swarm::SwarmEvent;
-use libp2p::{Multiaddr, Swarm, SwarmBuilder, noise, tcp, yamux};
+use libp2p::{Multiaddr, SwarmBuilder, noise, tcp, yamux};
 use tokio::sync::mpsc;
 
+use super::Wire;
 use super::wire::Step;
-use super::{Behaviour, Event, Wire};
 use crate::event;
-use crate::peer::{keypair, peer_of};
-use crate::{Config, Mesh, Registry, Role, open};
+use crate::peer::keypair;
+use crate::{Config, Mesh, Registry, Role, open, raw};
 
 const LONG: Duration = Duration::from_secs(30);
 
-/// A peer with our behaviour and nothing above it.
+/// A peer that says Hello when it likes.
 struct Raw {
-    swarm: Swarm<Behaviour>,
+    raw: raw::Raw,
     key: SecretKey,
     nonce: u8,
 }
@@ -40,25 +40,12 @@ async fn mesh(seed: u8) -> (Mesh, mpsc::Receiver<event::Event>, Multiaddr) {
 impl Raw {
     async fn connected(seed: u8, to: Multiaddr) -> Self {
         let key = SecretKey::from_seed(&[seed; 32]);
-        let mut swarm = SwarmBuilder::with_existing_identity(keypair(&key).expect("a key"))
-            .with_tokio()
-            .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
-            .expect("a transport")
-            .with_behaviour(|_| Behaviour::new(Vec::new()))
-            .expect("a behaviour")
-            .build();
-        swarm.dial(to).expect("dials");
-        while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionEstablished { .. }) {}
-        Self { swarm, key, nonce: 0 }
+        let raw = raw::Raw::connect(&key, to).await.expect("connects");
+        Self { raw, key, nonce: 0 }
     }
 
     async fn stream(&mut self, to: NodeId) -> Wire {
-        self.swarm.behaviour_mut().open(peer_of(to), [0; 16]);
-        loop {
-            if let SwarmEvent::Behaviour(Event::Opened { stream, .. }) = self.swarm.select_next_some().await {
-                return Wire::new(stream);
-            }
-        }
+        self.raw.wire(to).await.expect("a stream")
     }
 
     fn hello(&mut self, to: NodeId, session: SessionId) -> Frame {

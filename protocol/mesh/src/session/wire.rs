@@ -35,6 +35,8 @@ pub(crate) struct Wire {
     scratch: Box<[u8]>,
     unflushed: bool,
     moved: Instant,
+    /// Since when a frame has been coming in.
+    begun: Option<Instant>,
 }
 
 impl Wire {
@@ -46,6 +48,7 @@ impl Wire {
             scratch: vec![0; READ].into_boxed_slice(),
             unflushed: false,
             moved: Instant::now(),
+            begun: None,
         }
     }
 
@@ -62,14 +65,24 @@ impl Wire {
     }
 
     /// Bytes that need not be a frame, as only a bad peer writes them.
-    #[cfg(test)]
-    pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
+    #[cfg(any(test, feature = "raw"))]
+    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
     /// The next whole frame that has come.
     pub(crate) fn frame(&mut self) -> Result<Option<Frame>, Refusal> {
-        Frame::read(&mut self.inward)
+        let frame = Frame::read(&mut self.inward)?;
+        self.begun = match frame {
+            None if !self.inward.is_empty() => self.begun.or_else(|| Some(Instant::now())),
+            _ => None,
+        };
+        Ok(frame)
+    }
+
+    /// Whether a frame has been coming in for more than 30 seconds: at a byte a second it would be a day.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.begun.is_some_and(|begun| begun.elapsed() > limits::STALL)
     }
 
     /// Whether bytes wait to be written and none went for 30 seconds.
