@@ -1,6 +1,7 @@
 //! Calls: asking agents, here or elsewhere, and answering those who ask ours.
 
 mod ask;
+mod coming;
 mod perform;
 mod permit;
 

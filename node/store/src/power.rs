@@ -1,6 +1,6 @@
 //! The power fails: a disk that forgets what was not synced, all of it or a part, torn and out of order, at hundreds of moments.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -327,10 +327,12 @@ async fn worked(folder: &Path) -> (Disk, Vec<Told>, usize) {
 
 /// Puts the anchor file back as it was after so many operations.
 fn anchor_at(anchors: &[(usize, Vec<u8>)], cut: usize, path: &Path) {
-    match anchors.iter().rev().find(|(position, _)| *position <= cut) {
-        Some((_, bytes)) if !bytes.is_empty() => crate::disk::write_private(path, bytes).expect("writes"),
-        // There was none yet.
-        _ => drop(std::fs::remove_file(path)),
+    // There may be none yet.
+    let _old = std::fs::remove_file(path);
+    if let Some((_, bytes)) = anchors.iter().rev().find(|(position, _)| *position <= cut)
+        && !bytes.is_empty()
+    {
+        crate::disk::create_private(path).and_then(|mut file| file.write_all(bytes)).expect("writes");
     }
 }
 

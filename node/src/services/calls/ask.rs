@@ -1,6 +1,6 @@
 //! Asking: order, answer, outcome, acknowledgement, receipt.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use klp::message::{Answered, Call, kind};
@@ -8,13 +8,14 @@ use klp::statement::card::Card;
 use klp::statement::grant::Grant;
 use klp::statement::receipt::{Acknowledgement, Order, Outcome, check_outcome, request_digest};
 use klp::{AgentId, Cbor as _, Digest, NodeId, OwnerId, Refusal, Verified, limits};
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 use store::audit::Entry;
 use store::receipts::{self, Role};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::coming::Coming;
 use super::{Ask, CHUNKS, Calls, Part};
 use crate::address::{Address, Who};
 use crate::fault::Fault;
@@ -32,15 +33,6 @@ struct Target {
     owner: OwnerId,
     node: NodeId,
     agent: AgentId,
-}
-
-/// An answer as far as it has come.
-struct Coming {
-    hash: Sha256,
-    kept: Vec<u8>,
-    bytes: u64,
-    first: Option<Duration>,
-    text: Utf8,
 }
 
 impl Calls {
@@ -166,20 +158,32 @@ impl Calls {
         parts: &mpsc::Sender<Part>,
     ) -> Result<view::Asked, Fault> {
         let local = target.node == self.me.node();
-        let chains = if local { vec![Vec::new()] } else { self.chains(target, &ask.capability).await };
+        let mut chains = if local { vec![Vec::new()] } else { self.chains(target, &ask.capability).await };
         // Of several refusals, that of the newest grant says most.
         let mut refused: Option<(u64, Fault)> = None;
-        for chain in chains {
-            let seq = chain.last().map_or(0, |last| last.seq);
-            match self.attempt(target, ask, &chain, deadline, parts).await {
-                // Another grant may still have what this one has not.
-                Err(fault) if is_about_grant(fault.refusal) => {
-                    if refused.as_ref().is_none_or(|(newest, _)| seq > *newest) {
-                        refused = Some((seq, fault));
+        let (mut tried, mut fetched) = (BTreeSet::new(), chains.iter().all(Vec::is_empty));
+        loop {
+            for chain in &chains {
+                let seq = chain.last().map_or(0, |last| last.seq);
+                tried.extend(chain.last().map(Verified::id));
+                match self.attempt(target, ask, chain, deadline, parts).await {
+                    // Another grant may still have what this one has not.
+                    Err(fault) if is_about_grant(fault.refusal) => {
+                        if refused.as_ref().is_none_or(|(newest, _)| seq > *newest) {
+                            refused = Some((seq, fault));
+                        }
                     }
+                    ended => return ended,
                 }
-                ended => return ended,
             }
+            if std::mem::replace(&mut fetched, true) {
+                break;
+            }
+            // Perhaps another was given, and did not arrive because one of the two was away.
+            let _fetched = self.grants.fetch_from(target.node).await;
+            chains = self.grants.held_for(&target.agent, &ask.capability).await.unwrap_or_default();
+            chains.retain(|chain| chain.last().is_some_and(|last| !tried.contains(&last.id())));
+            chains.truncate(TRIES);
         }
         Err(refused.map_or_else(|| Refusal::Denied.into(), |(_, fault)| fault))
     }
@@ -383,43 +387,6 @@ impl Calls {
     }
 }
 
-impl Coming {
-    fn new() -> Self {
-        Self { hash: Sha256::new(), kept: Vec::new(), bytes: 0, first: None, text: Utf8::default() }
-    }
-
-    async fn take(&mut self, chunk: Bytes, sent: Instant, parts: &mpsc::Sender<Part>) {
-        self.first.get_or_insert_with(|| sent.elapsed());
-        self.hash.update(&chunk);
-        self.bytes += chunk.len() as u64;
-        let room = receipts::ANSWER.saturating_sub(self.kept.len());
-        self.kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        let text = self.text.next(&chunk);
-        if !text.is_empty() {
-            // A listener that has gone is noticed by whoever waits for the whole call.
-            let _gone = parts.send(Part::Chunk(text)).await;
-        }
-    }
-}
-
-/// Text out of chunks that may end in the middle of a letter. It is as the agent sent it: a face makes it safe for its screen.
-#[derive(Default)]
-struct Utf8(Vec<u8>);
-
-impl Utf8 {
-    fn next(&mut self, chunk: &[u8]) -> String {
-        self.0.extend_from_slice(chunk);
-        let whole = match std::str::from_utf8(&self.0) {
-            Ok(text) => text.len(),
-            // A letter that is cut off waits for its rest; anything else is replaced.
-            Err(error) if error.error_len().is_none() => error.valid_up_to(),
-            Err(_) => self.0.len(),
-        };
-        let rest = self.0.split_off(whole);
-        String::from_utf8_lossy(&std::mem::replace(&mut self.0, rest)).into_owned()
-    }
-}
-
 fn is_about_grant(refusal: Refusal) -> bool {
     matches!(
         refusal,
@@ -430,18 +397,4 @@ fn is_about_grant(refusal: Refusal) -> bool {
             | Refusal::Capability
             | Refusal::Denied
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_letter_that_is_cut_in_two_arrives_whole() {
-        let mut text = Utf8::default();
-        let bytes = "süß".as_bytes();
-        let parts: Vec<String> = bytes.iter().map(|byte| text.next(&[*byte])).collect();
-        assert_eq!(parts.concat(), "süß");
-        assert_eq!(Utf8::default().next(&[0xff, b'a']), "\u{fffd}a");
-    }
 }

@@ -61,18 +61,21 @@ impl Grants {
     async fn held_by(&self, holder: OwnerId) -> Result<message::Grants, Refusal> {
         let now = self.clock.now();
         let found = self.store.read(move |view| {
-            let mut chains = Vec::new();
+            let mut theirs = Vec::new();
             for held in store::grants::list(view)?.into_iter().filter(|held| held.expires > now) {
-                let theirs = match verified(&held) {
-                    Ok(grant) => grant.holder.is_none_or(|one| one == holder) && held.side == Side::Issued,
-                    Err(_) => false,
-                };
-                if theirs && chains.len() < limits::LIST {
-                    let links = store::grants::chain(view, &held.id)?;
-                    chains.push(links.into_iter().map(|link| Signed::from_bytes(link.signed)).collect());
+                let Ok(grant) = verified(&held) else { continue };
+                if held.side == Side::Issued && grant.holder.is_none_or(|one| one == holder) {
+                    theirs.push((is_over(view, &grant, now), std::cmp::Reverse(grant.seq), held.id));
                 }
             }
-            Ok::<_, StoreError>(message::Grants { chains })
+            // One answer has no room for all that were ever given: what was taken back goes last, and the newest first.
+            theirs.sort_unstable();
+            let chain = |(_, _, id): &(bool, std::cmp::Reverse<u64>, klp::Digest)| {
+                let links = store::grants::chain(view, id)?;
+                Ok::<_, StoreError>(links.into_iter().map(|link| Signed::from_bytes(link.signed)).collect())
+            };
+            let chains: Result<Vec<_>, _> = theirs.iter().take(limits::LIST).map(chain).collect();
+            Ok::<_, StoreError>(message::Grants { chains: chains? })
         });
         found.await.map_err(|error| Fault::from(error).refusal)
     }
@@ -216,7 +219,7 @@ impl Grants {
                 let links: Result<Vec<_>, _> = links.iter().map(verified).collect();
                 if let Ok(links) = links {
                     let over = links.iter().any(|link| is_over(view, link, now));
-                    found.push((over, std::cmp::Reverse((held.added, last.seq)), links));
+                    found.push((over, std::cmp::Reverse((last.seq, held.added)), links));
                 }
             }
             Ok::<_, StoreError>(found)
