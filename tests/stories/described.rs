@@ -9,7 +9,7 @@ use kos_tests::{Shell, has, needs};
 use serde_json::Value;
 
 /// The lines of `schemathesis.toml` that say how many requests a route gets, and one that takes a passphrase, in the short run.
-const SHORT: [&str; 2] = ["max-examples = 4", "max-examples = 1"];
+const SHORT: [&str; 2] = ["max-examples = 2", "max-examples = 1"];
 /// What schemathesis checks; `error_object` is ours, in `tests/api/checks.py`.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
                       response_schema_conformance,negative_data_rejection,missing_required_header,unsupported_method,\
