@@ -17,7 +17,7 @@ use super::world::{Happening, NAME, World};
 /// Nodes that one search asks.
 const ASKED: usize = 32;
 /// Somebody who finds nothing tries again, so often in all.
-const TRIES: u32 = 3;
+const TRIES: u32 = 5;
 
 impl World {
     /// Somebody looks for the given agent, by its name or by its DID.
@@ -154,7 +154,7 @@ impl World {
         self.truth.shows(index, round, &findings.rows(), now)?;
         match round {
             Round::There(tries) if tries < TRIES && !self.truth.found.contains(&index) => {
-                self.soon(Happening::Search(index, Round::There(tries + 1)), (20_000, 60_000));
+                self.soon(Happening::Search(index, Round::There(tries + 1)), (10_000, 30_000));
             }
             _ => {}
         }

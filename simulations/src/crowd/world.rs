@@ -372,14 +372,13 @@ impl World {
     }
 
     fn outcome(self) -> Result<Outcome, String> {
-        for node in self.nodes.iter().filter(|node| node.is_up && !node.lies) {
-            let index = node.person.peer.index;
-            if !self.truth.found.contains(&index) {
-                return Err(format!("node {index} never found the agent"));
-            }
-            if !self.truth.looked.contains(&index) {
-                return Err(format!("node {index} did not look once more"));
-            }
+        let honest = self.nodes.iter().filter(|node| node.is_up && !node.lies).map(|node| node.person.peer.index);
+        let missing: Vec<_> = honest.clone().filter(|index| !self.truth.found.contains(index)).collect();
+        if !missing.is_empty() {
+            return Err(format!("of {} nodes these never found the agent: {missing:?}", honest.count()));
+        }
+        if let Some(index) = honest.clone().find(|index| !self.truth.looked.contains(index)) {
+            return Err(format!("node {index} did not look once more"));
         }
         Ok(Outcome {
             messages: self.messages,
