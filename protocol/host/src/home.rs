@@ -86,7 +86,7 @@ impl Home {
         }
         match write_pid(&mut lock) {
             // The lock holds without a number in it, and a full disk must not keep a program from starting.
-            Err(source) if !is_full(&source) => return Err(HomeError::Io { path: name, source }),
+            Err(source) if !is_full(&source) => Err(HomeError::Io { path: name, source }),
             _ => Ok(Self { path: path.to_owned(), lock }),
         }
     }
