@@ -207,7 +207,7 @@ async fn a_card_that_steers_a_terminal_is_shown_without_it_and_one_that_is_too_l
         figure(&bob, &format!("kos_node_refusals_total{{what=\"{what}\",code=\"{code}\"}}")).await
     };
     shows(vec![described(&mallory, &honest, "herons", long)]);
-    assert_eq!((agents().await.len(), counted("card", "too_large").await > 0), (0, true), "a card of 8 KiB");
+    assert_eq!((agents().await.len(), counted("card", "malformed").await > 0), (0, true), "a card of 8 KiB");
     *shelf.lock().unwrap() = b"hello".to_vec();
     assert_eq!((agents().await.len(), counted("answer", "malformed").await > 0), (0, true), "no cards at all");
     shows(vec![mallory.card(&other, "gulls", &honest), mallory.card(&honest, "her\u{1b}ons", &honest)]);
