@@ -7,6 +7,8 @@ pub mod hostile;
 #[cfg(feature = "stories")]
 mod api;
 #[cfg(feature = "stories")]
+mod distance;
+#[cfg(feature = "stories")]
 mod http;
 #[cfg(feature = "stories")]
 mod hub;
@@ -21,6 +23,8 @@ pub mod puppet;
 #[cfg(feature = "stories")]
 mod root;
 #[cfg(feature = "stories")]
+mod round_trip;
+#[cfg(feature = "stories")]
 pub mod shell;
 #[cfg(feature = "stories")]
 mod speaker;
@@ -30,6 +34,7 @@ mod wait;
 #[cfg(feature = "stories")]
 pub use {
     api::{Api, Event, Events, Reply, Request},
+    distance::Distance,
     http::{get, get_with},
     hub::Hub,
     lan::Lan,
@@ -37,6 +42,7 @@ pub use {
     program::{Exit, Program, path},
     puppet::Puppet,
     root::{has, is_root},
+    round_trip::{Line, RoundTrips, round_trips},
     shell::Shell,
     speaker::Speaker,
     wait::{PATIENCE, eventually, until},
