@@ -9,6 +9,8 @@ mod api;
 #[cfg(feature = "stories")]
 mod disk;
 #[cfg(feature = "stories")]
+mod distance;
+#[cfg(feature = "stories")]
 mod http;
 #[cfg(feature = "stories")]
 mod hub;
@@ -25,6 +27,8 @@ pub mod puppet;
 #[cfg(feature = "stories")]
 mod root;
 #[cfg(feature = "stories")]
+mod round_trip;
+#[cfg(feature = "stories")]
 pub mod shell;
 #[cfg(feature = "stories")]
 pub mod socket;
@@ -37,6 +41,7 @@ mod wait;
 pub use {
     api::{Api, Event, Events, Reply, Request},
     disk::Disk,
+    distance::Distance,
     http::{get, get_with},
     hub::Hub,
     lan::Lan,
@@ -45,6 +50,7 @@ pub use {
     program::{Exit, Program, path},
     puppet::Puppet,
     root::{has, is_root, needs},
+    round_trip::{Line, RoundTrips, round_trips},
     shell::Shell,
     speaker::Speaker,
     wait::{PATIENCE, eventually, until},

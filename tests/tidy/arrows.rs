@@ -21,6 +21,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Libraries behind a wall: only this one room may lean on them.
 const WALLS: &[(&str, &str)] = &[("libp2p", "mesh"), ("redb", "store"), ("tantivy", "agent"), ("axum", "node")];
 
+/// Libraries that the benchmark measures us beside: `tests` may lean on them, but only where its feature `peers` asks for it.
+const PEERS: &[&str] = &["libp2p"];
+
 /// What would let the pure floor reach the world.
 const IMPURE: &[&str] = &["tokio", "getrandom", "rand", "futures", "tempfile", "hyper", "notify", "tracing"];
 
@@ -35,6 +38,10 @@ fn arrows(metadata: &Value) -> Vec<Arrow> {
     let mut arrows = Vec::new();
     for package in metadata["packages"].as_array().unwrap() {
         for dependency in package["dependencies"].as_array().unwrap() {
+            let named = |names: &[&str]| names.iter().any(|name| dependency["name"] == *name);
+            if package["name"] == "kos-tests" && dependency["optional"] == true && named(PEERS) {
+                continue;
+            }
             arrows.push((package["name"].as_str().unwrap().into(), dependency["name"].as_str().unwrap().into()));
         }
     }
@@ -71,6 +78,16 @@ fn p9_every_crate_leans_only_on_the_floors_below() {
     let arrows = arrows(&metadata);
     assert!(arrows.contains(&("kos-node".into(), "kos-mesh".into())), "cargo metadata shows the arrows");
     tree::none(&wrong(&arrows));
+    let features = |name: &str| {
+        let tests = metadata["packages"].as_array().unwrap().iter().find(|package| package["name"] == "kos-tests");
+        tests.unwrap()["features"][name].as_array().unwrap().clone()
+    };
+    for feature in ["default", "stories", "hostile"] {
+        let named = features(feature)
+            .iter()
+            .any(|one| one == "peers" || PEERS.iter().any(|peer| *one == format!("dep:{peer}")));
+        assert!(!named, "{feature} switches on what only the benchmark needs");
+    }
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
         assert!(ALLOWED.iter().any(|(room, _)| *room == short(name)), "{name} is not in the drawing");
@@ -92,6 +109,7 @@ fn p9_an_upward_arrow_is_rejected() {
         ("kos-node", "libp2p"),
         ("kos-agent", "redb"),
         ("kos-klp", "tokio"),
+        ("kos-tests", "libp2p"),
     ] {
         assert_eq!(arrow(from, to).len(), 1, "{from} -> {to}");
     }

@@ -1,9 +1,10 @@
 //! One session, shared by those who ask over it, those who answer, and the task that moves its frames.
 //!
-//! The machine stands behind a lock that is held only for a call of it and never across an await. Whoever changes it wakes the task.
+//! The machine stands behind a lock that is held only for a call of it and never across an await. Whoever changes it wakes the task, or, when nothing
+//! else is on its way, writes by itself: one question at a time then waits for no other task's turn. The lock of the stream comes before that of the machine.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use bytes::Bytes;
 use klp::hello::{Memory, SessionId};
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::task::Attached;
+use super::wire::Outlet;
 use crate::answer::{Ended, Refused, Reply};
 use crate::event::{Event, PeerHello, Request};
 
@@ -57,6 +59,8 @@ pub(super) struct State {
     pub(super) failed: bool,
     /// Whether the stream goes through a relay.
     pub(super) relayed: bool,
+    /// Whether the task waits for the last answer, so that it must hear of each.
+    pub(super) draining: bool,
 }
 
 /// One session.
@@ -67,6 +71,7 @@ pub(crate) struct Link {
     /// Whether we dialled the session's first stream.
     pub(crate) ours: bool,
     state: Mutex<State>,
+    outlet: Mutex<Option<Outlet>>,
     pub(super) wake: Notify,
     streams: mpsc::Sender<Box<Attached>>,
     born: Instant,
@@ -91,15 +96,56 @@ impl Link {
             over: None,
             failed: false,
             relayed: false,
+            draining: false,
         };
-        let link =
-            Self { peer, id, ours, state: Mutex::new(state), wake: Notify::new(), streams, born: Instant::now() };
-        (Arc::new(link), incoming)
+        let (state, outlet, wake, born) = (Mutex::new(state), Mutex::new(None), Notify::new(), Instant::now());
+        (Arc::new(Self { peer, id, ours, state, outlet, wake, streams, born }), incoming)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // The machine is left whole even by a panic in one of its callers: each call of it is complete or not begun.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stream, while there is one. Whoever holds it may lock the machine, and not the other way round.
+    pub(super) fn outlet(&self) -> MutexGuard<'_, Option<Outlet>> {
+        self.outlet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands the machine's frames to the stream, as many as fit into one write.
+    pub(super) fn pump(&self) {
+        if let Some(outlet) = self.outlet().as_mut() {
+            outlet.fill(&mut self.lock().session);
+        }
+    }
+
+    /// Something is to be written. Alone it goes out here and now; of several, the task makes one write.
+    fn say(&self, alone: bool) {
+        if !(alone && self.say_now()) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Writes what waits, if the stream is free and takes all of it. What it does not take, or what is left to be delivered, is the task's.
+    fn say_now(&self) -> bool {
+        let mut outlet = match self.outlet.try_lock() {
+            Ok(outlet) => outlet,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        let Some(outlet) = outlet.as_mut() else { return false };
+        let mut state = self.lock();
+        outlet.fill(&mut state.session);
+        let more = state.session.has_frames() || state.draining;
+        drop(state);
+        outlet.write_now() && !more
+    }
+
+    /// Whether several talk, and so fast that it is worth waiting for one more. Where each has work to do first, nobody waits.
+    pub(super) fn is_crowded(&self) -> bool {
+        let busy = self.outlet().as_ref().is_some_and(|outlet| outlet.wire.is_busy());
+        let state = self.lock();
+        busy && state.calls.len() + state.jobs.len() > 1
     }
 
     /// The machine's moment.
@@ -145,9 +191,10 @@ impl Link {
     pub(crate) fn request(&self, body: Bytes) -> Result<u64, Refusal> {
         let mut state = self.lock();
         let id = state.session.request(body)?;
+        let alone = state.calls.is_empty();
         state.calls.insert(id, Call::default());
         drop(state);
-        self.wake.notify_one();
+        self.say(alone);
         Ok(id)
     }
 
@@ -207,16 +254,18 @@ impl Link {
         let mut state = self.lock();
         state.jobs.remove(&id);
         state.session.respond(id, body);
+        let alone = state.jobs.is_empty();
         drop(state);
-        self.wake.notify_one();
+        self.say(alone);
     }
 
     pub(crate) fn refuse(&self, id: u64, refusal: Refusal, message: &str) {
         let mut state = self.lock();
         state.jobs.remove(&id);
         state.session.refuse(id, refusal, message.to_owned());
+        let alone = state.jobs.is_empty();
         drop(state);
-        self.wake.notify_one();
+        self.say(alone);
     }
 
     /// Acts on everything that the machine has to deliver. Returns the listener's Hello when that has come: it must be checked first.

@@ -1,6 +1,7 @@
 //! The loop of one session: frames from the machine to the stream and back, whichever stream that is at the moment.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 use std::{future, io};
 
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use klp::frame::Kind;
 use klp::hello::{Extras, Fresh, Greeting, Hello, ReplayWindow, negotiate};
 use klp::message::Outcomes;
+use klp::session::Session;
 use klp::{NodeId, Refusal, SecretKey, Timestamp};
 use libp2p::swarm::ConnectionId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::link::Link;
 use super::table::Table;
-use super::wire::{Step, Wire};
+use super::wire::{Outlet, Step, Wire};
 use crate::blob::Shelf;
 use crate::config::{Introduce, Wall};
 use crate::event::{Event, PeerHello};
@@ -85,7 +87,6 @@ pub(crate) enum From {
 struct Task {
     link: Arc<Link>,
     shared: Arc<Shared>,
-    wire: Option<Wire>,
     path: Option<Path>,
     /// Our Hello on this stream, and what we offered and wanted in it.
     ours: Vec<u8>,
@@ -97,9 +98,8 @@ struct Task {
 
 /// Moves the frames of one session until it is over.
 pub(crate) async fn run(link: Arc<Link>, mut streams: mpsc::Receiver<Box<Attached>>, shared: Arc<Shared>) {
-    let (wire, path, reopen) = (None, None, None);
     let (ours, extras) = (Vec::new(), Extras::default());
-    let mut task = Task { link, shared, wire, path, ours, extras, greeted: false, reopen, attempts: 0 };
+    let mut task = Task { link, shared, path: None, ours, extras, greeted: false, reopen: None, attempts: 0 };
     let stop = task.shared.stop.clone();
     let mut stopping: Option<Instant> = None;
     let mut tick = tokio::time::interval(TICK);
@@ -113,29 +113,47 @@ pub(crate) async fn run(link: Arc<Link>, mut streams: mpsc::Receiver<Box<Attache
             link.close(None, "this node is stopping");
             continue;
         }
-        let waiting = !link.lock().inbox.is_empty();
+        // Most events find room at once.
+        let mut waiting = !link.lock().inbox.is_empty();
+        while waiting && let Ok(permit) = events.try_reserve() {
+            match link.next_event() {
+                Some(event) => permit.send(event),
+                None => waiting = false,
+            }
+        }
         tokio::select! {
             biased;
             Some(attached) = streams.recv() => task.attach(attached).await,
-            () = stop.cancelled(), if stopping.is_none() => stopping = Some(Instant::now()),
+            () = stop.cancelled(), if stopping.is_none() => {
+                link.lock().draining = true;
+                stopping = Some(Instant::now());
+            }
             _ = tick.tick() => task.tick().await,
             permit = events.reserve(), if waiting => match (permit, link.next_event()) {
                 (Ok(permit), Some(event)) => permit.send(event),
                 // Nobody listens any more; what is dropped here refuses itself.
                 (_, event) => drop(event),
             },
-            step = step(&mut task.wire) => task.moved(step).await,
-            () = link.wake.notified() => task.failed(),
+            step = step(&link) => task.moved(step).await,
+            () = link.wake.notified() => {
+                task.failed();
+                if link.is_crowded() {
+                    // Whoever else is about to speak does so first, and all of it is one write.
+                    tokio::task::yield_now().await;
+                }
+            }
         }
     }
     task.end().await;
 }
 
-async fn step(wire: &mut Option<Wire>) -> io::Result<Step> {
-    match wire {
-        Some(wire) => wire.step().await,
-        None => future::pending().await,
-    }
+/// Moves what can be moved on the stream. Without one nothing does, until the loop has another.
+async fn step(link: &Link) -> io::Result<Step> {
+    future::poll_fn(|context| match link.outlet().as_mut() {
+        Some(outlet) => outlet.wire.poll_step(context),
+        None => Poll::Pending,
+    })
+    .await
 }
 
 impl Task {
@@ -144,20 +162,7 @@ impl Task {
         while let Some(hello) = self.link.deliver() {
             self.answered(&hello);
         }
-        let Some(wire) = &mut self.wire else { return };
-        let mut state = self.link.lock();
-        while wire.has_room()
-            && let Some(frame) = state.session.next_frame()
-        {
-            wire.push(&frame);
-            self.shared.metrics.frames_out.inc();
-            if frame.kind == Kind::Request && !frame.again && !frame.more {
-                self.shared.metrics.asked.inc();
-            }
-            if let (Kind::Error | Kind::Bye, Ok((Some(refusal), _))) = (frame.kind, frame.reason()) {
-                self.shared.metrics.refused(refusal);
-            }
-        }
+        self.link.pump();
     }
 
     async fn moved(&mut self, step: io::Result<Step>) {
@@ -174,8 +179,9 @@ impl Task {
     }
 
     fn read(&mut self) {
-        while let Some(wire) = &mut self.wire {
-            let frame = match wire.frame() {
+        loop {
+            let frame = self.link.outlet().as_mut().map_or(Ok(None), |outlet| outlet.wire.frame());
+            let frame = match frame {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return,
                 Err(refusal) => return self.link.close(Some(refusal), "a frame breaks the protocol"),
@@ -214,27 +220,36 @@ impl Task {
         let memory = self.link.lock().session.memory();
         let fresh = Fresh { nonce, now: self.wall(), session: self.link.id, memory };
         self.extras = (self.shared.introduce)(&peer);
-        let now = self.link.now();
-        self.link.lock().relayed = path.is_relayed();
+        let relayed = path.is_relayed();
         self.path = Some(path);
-        self.wire = Some(wire);
         self.reopen = None;
         match from {
             From::Us => {
                 self.ours = Hello::make(&self.shared.key, peer, fresh, self.extras.clone(), None);
-                self.link.lock().session.dial(Bytes::copy_from_slice(&self.ours), now);
+                let ours = Bytes::copy_from_slice(&self.ours);
+                self.change(wire, relayed, |session, now| session.dial(ours, now));
             }
             From::Peer(theirs, _permit) => {
                 self.ours = Hello::make(&self.shared.key, peer, fresh, self.extras.clone(), Some(&theirs));
                 let granted = negotiate(&self.extras.wants, &theirs.offers);
                 let granting = negotiate(&theirs.wants, &self.extras.offers);
                 let ours = Bytes::copy_from_slice(&self.ours);
-                self.link.lock().session.accept(ours, &theirs.terms(), now);
+                self.change(wire, relayed, |session, now| session.accept(ours, &theirs.terms(), now));
                 self.opened(&theirs, granted, granting);
                 // The dialler's first request rode with its Hello and has been read with it.
                 self.read();
             }
         }
+    }
+
+    /// Stream and machine change together: whoever writes at once meets the old stream with the old frames, or the new one with Hello first.
+    fn change(&self, wire: Wire, relayed: bool, to: impl FnOnce(&mut Session, Duration)) {
+        let now = self.link.now();
+        let mut outlet = self.link.outlet();
+        let mut state = self.link.lock();
+        *outlet = Some(Outlet::new(wire, self.shared.metrics.clone()));
+        state.relayed = relayed;
+        to(&mut state.session, now);
     }
 
     /// The listener's Hello has come.
@@ -273,7 +288,7 @@ impl Task {
     /// The stream is gone.
     async fn lost(&mut self, error: &io::Error) {
         tracing::debug!(peer = %self.link.peer, %error, "session stream lost");
-        self.wire = None;
+        *self.link.outlet() = None;
         let refused_protocol = self.link.lock().session.is_greeting() && error.kind() == io::ErrorKind::Other;
         if refused_protocol {
             return self.link.close(Some(Refusal::Unreachable), "the other side does not speak /kos/klp/1");
@@ -298,7 +313,7 @@ impl Task {
 
     /// A stream was asked for and may not have been had.
     fn failed(&mut self) {
-        if !std::mem::take(&mut self.link.lock().failed) || self.wire.is_some() {
+        if !std::mem::take(&mut self.link.lock().failed) || self.has_stream() {
             return;
         }
         if self.greeted {
@@ -311,23 +326,25 @@ impl Task {
     async fn tick(&mut self) {
         let now = self.link.now();
         self.link.lock().session.tick(now);
-        if self.wire.as_ref().is_some_and(Wire::is_stalled) {
-            self.wire = None;
+        if self.link.outlet().take_if(|outlet| outlet.wire.is_stalled()).is_some() {
             // Nobody reads the bye that would say so and be counted.
             self.shared.metrics.refused(Refusal::Stalled);
             self.link.close(Some(Refusal::Stalled), "nothing could be written for 30 seconds");
-        } else if self.wire.as_ref().is_some_and(Wire::is_overdue) {
+        } else if self.link.outlet().as_ref().is_some_and(|outlet| outlet.wire.is_overdue()) {
             self.link.close(Some(Refusal::Stalled), "a frame was begun and did not end in 30 seconds");
         }
+        if let Some(outlet) = self.link.outlet().as_mut() {
+            outlet.wire.rest();
+        }
         let idle = self.link.is_idle();
-        if self.reopen.is_some_and(|at| at <= Instant::now()) && self.wire.is_none() {
+        if self.reopen.is_some_and(|at| at <= Instant::now()) && !self.has_stream() {
             self.reopen = None;
             if self.link.ours || !idle {
                 self.note(Note::Open { link: self.link.clone(), dial: !idle });
             }
         }
         let stays = || self.shared.table.preferred(self.link.peer).is_none_or(|link| Arc::ptr_eq(&link, &self.link));
-        if self.link.ours && idle && self.greeted && self.wire.is_some() && !stays() {
+        if self.link.ours && idle && self.greeted && self.has_stream() && !stays() {
             self.link.close(None, "another session of this pair stays");
         }
     }
@@ -337,11 +354,11 @@ impl Task {
         let flushed = async {
             loop {
                 self.pump();
-                let Some(wire) = &mut self.wire else { return };
-                if wire.is_flushed() && !self.link.lock().session.has_frames() {
+                let flushed = self.link.outlet().as_ref().is_none_or(|outlet| outlet.wire.is_flushed());
+                if flushed && !(self.has_stream() && self.link.lock().session.has_frames()) {
                     return;
                 }
-                if wire.step().await.is_err() {
+                if step(&self.link).await.is_err() {
                     return;
                 }
             }
@@ -349,8 +366,9 @@ impl Task {
         let _in_time = tokio::time::timeout(FINISH, flushed).await;
         self.link.deliver();
         self.shared.table.remove(&self.link);
-        if let Some(wire) = self.wire.take() {
-            wire.finish(FINISH).await;
+        let outlet = self.link.outlet().take();
+        if let Some(outlet) = outlet {
+            outlet.wire.finish(FINISH).await;
         }
         if self.greeted {
             self.shared.metrics.sessions.dec();
@@ -359,6 +377,10 @@ impl Task {
         }
         let peer = self.link.peer;
         self.note(Note::Over { peer });
+    }
+
+    fn has_stream(&self) -> bool {
+        self.link.outlet().is_some()
     }
 
     fn wall(&self) -> Timestamp {

@@ -3,20 +3,28 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use klp::Refusal;
-use klp::frame::Frame;
+use klp::frame::{Frame, Kind};
 use klp::limits;
+use klp::session::Session;
 use libp2p::Stream;
 use tokio::time::Instant;
+
+use crate::metrics::Metrics;
 
 /// Bytes gathered for one write: two of the largest frames, so that a full one never waits for room.
 const BATCH: usize = 2 * limits::FRAME;
 /// Bytes of one read: what Noise hands over at once.
 const READ: usize = 16 * 1024;
+/// Frames that follow each other within this time are worth one write.
+const GATHER: Duration = Duration::from_micros(50);
+/// Bytes of the first read after a rest; those that follow find more room.
+const FIRST: usize = 512;
 
 /// What moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,23 +40,34 @@ pub(crate) struct Wire {
     stream: Stream,
     out: BytesMut,
     inward: BytesMut,
+    /// Room for one read; none while the stream rests.
     scratch: Box<[u8]>,
     unflushed: bool,
     moved: Instant,
     /// Since when a frame has been coming in.
     begun: Option<Instant>,
+    /// Nothing has moved since the last look.
+    resting: bool,
 }
 
 impl Wire {
     pub(crate) fn new(stream: Stream) -> Self {
         Self {
             stream,
-            out: BytesMut::with_capacity(READ),
-            inward: BytesMut::with_capacity(READ),
-            scratch: vec![0; READ].into_boxed_slice(),
+            out: BytesMut::new(),
+            inward: BytesMut::new(),
+            scratch: Box::default(),
             unflushed: false,
             moved: Instant::now(),
             begun: None,
+            resting: false,
+        }
+    }
+
+    /// Gives back its buffers when nothing has moved since the last time: a session that nobody uses costs next to nothing.
+    pub(super) fn rest(&mut self) {
+        if std::mem::replace(&mut self.resting, true) && self.out.is_empty() && self.inward.is_empty() {
+            (self.out, self.inward, self.scratch) = (BytesMut::new(), BytesMut::new(), Box::default());
         }
     }
 
@@ -90,6 +109,11 @@ impl Wire {
         !self.out.is_empty() && self.moved.elapsed() > limits::STALL
     }
 
+    /// Whether something was written a moment ago.
+    pub(super) fn is_busy(&self) -> bool {
+        self.moved.elapsed() < GATHER
+    }
+
     /// Whether everything pushed is on its way.
     pub(crate) fn is_flushed(&self) -> bool {
         self.out.is_empty() && !self.unflushed
@@ -100,18 +124,20 @@ impl Wire {
         poll_fn(|cx| self.poll_step(cx)).await
     }
 
-    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
+    /// Writes and flushes as far as it goes; says how many bytes went.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> io::Result<usize> {
         let mut written = 0;
         while !self.out.is_empty() {
             let Poll::Ready(wrote) = Pin::new(&mut self.stream).poll_write(cx, &self.out) else { break };
             match wrote? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                0 => return Err(io::ErrorKind::WriteZero.into()),
                 count => {
                     self.out.advance(count);
                     written += count;
                 }
             }
             self.unflushed = true;
+            self.resting = false;
             self.moved = Instant::now();
         }
         if self.unflushed
@@ -121,12 +147,24 @@ impl Wire {
             flushed?;
             self.unflushed = false;
         }
-        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut self.scratch) {
+        Ok(written)
+    }
+
+    /// Writes what waits and reads what has come; ready when either moved.
+    pub(super) fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        let written = self.poll_out(cx)?;
+        let mut first = [0; FIRST];
+        let room = if self.scratch.is_empty() { &mut first[..] } else { &mut self.scratch[..] };
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, room) {
             let count = read?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
-            self.inward.extend_from_slice(&self.scratch[..count]);
+            self.inward.extend_from_slice(&room[..count]);
+            if self.scratch.is_empty() {
+                self.scratch = vec![0; READ].into_boxed_slice();
+            }
+            self.resting = false;
             return Poll::Ready(Ok(Step::Read(count)));
         }
         if written > 0 && self.out.is_empty() {
@@ -136,11 +174,59 @@ impl Wire {
     }
 
     /// Writes what waits and closes our direction, within `wait`.
-    pub(crate) async fn finish(mut self, wait: std::time::Duration) {
+    pub(crate) async fn finish(mut self, wait: Duration) {
         let _closed = tokio::time::timeout(wait, async {
             self.stream.write_all(&self.out).await?;
             self.stream.close().await
         })
         .await;
+    }
+}
+
+/// The stream of a session, for the task that waits for it and for whoever has something to say at once.
+pub(super) struct Outlet {
+    pub(super) wire: Wire,
+    metrics: Metrics,
+}
+
+impl Outlet {
+    pub(super) fn new(wire: Wire, metrics: Metrics) -> Self {
+        Self { wire, metrics }
+    }
+
+    /// Takes the machine's frames, as many as fit into one write.
+    pub(super) fn fill(&mut self, session: &mut Session) {
+        while self.wire.has_room()
+            && let Some(frame) = session.next_frame()
+        {
+            self.wire.push(&frame);
+            self.metrics.frames_out.inc();
+            if frame.kind == Kind::Request && !frame.again && !frame.more {
+                self.metrics.asked.inc();
+            }
+            if matches!(frame.kind, Kind::Error | Kind::Bye)
+                && let Ok((Some(refusal), _)) = frame.reason()
+            {
+                self.metrics.refused(refusal);
+            }
+        }
+    }
+
+    /// Writes without waiting, and says whether something was written and nothing is left. Nobody is woken when the stream has room again: whoever hears
+    /// `false` wakes the task, which then waits for that; an error is the task's to find too.
+    pub(super) fn write_now(&mut self) -> bool {
+        match self.wire.poll_out(&mut Context::from_waker(Waker::noop())) {
+            Ok(count) => {
+                self.metrics.bytes_out.inc_by(count as u64);
+                count > 0 && self.wire.is_flushed()
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+impl std::fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Outlet")
     }
 }
