@@ -1,7 +1,7 @@
 //! How fast we are beside others on this machine, as ratios: `cargo bench -p kos-tests --features peers`.
 //!
-//! Every case is two processes on loopback, all cases in turn inside a round and shuffled. Absolute figures say more about the machine and about who else uses it;
-//! the ratios and whether they hold are at the end.
+//! Every case is two processes on loopback, all cases in turn inside a round and shuffled. Absolute figures say more about the machine
+//! and about who else uses it; the ratios and whether they hold are at the end.
 //!
 //! ```text
 //! cargo bench -p kos-tests --features peers -- --rounds 12 --seconds 2 --only messages
