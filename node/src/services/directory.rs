@@ -12,7 +12,7 @@ use klp::message::{Cards, Query, kind};
 use klp::rule::search::{Finding, Findings, believes, choose, fits};
 use klp::statement::card::{Card, CardEntry, did_key, tag_key};
 use klp::statement::certificate::Credential;
-use klp::{Cbor as _, Did, NodeId, Refusal, Timestamp, Verified, limits};
+use klp::{Cbor as _, Did, NodeId, OwnerId, Refusal, Timestamp, Verified, limits};
 use store::Store;
 use store::records::{self, Kind, Record};
 
@@ -282,9 +282,18 @@ impl Directory {
 
     /// Cards that were seen and have not expired.
     pub(crate) async fn remembered(&self) -> Result<Vec<Verified<Card>>, Fault> {
+        Ok(self.kept().await?.into_iter().filter_map(card_in).collect())
+    }
+
+    /// The same of one owner's agents.
+    pub(crate) async fn remembered_of(&self, owner: OwnerId) -> Result<Vec<Verified<Card>>, Fault> {
+        let of_owner = |record: &Record| record.owner == owner.0;
+        Ok(self.kept().await?.into_iter().filter(of_owner).filter_map(card_in).collect())
+    }
+
+    async fn kept(&self) -> Result<Vec<Record>, Fault> {
         let now = self.clock.now();
-        let rows = self.store.read(move |view| records::list(view, Kind::Card, now)).await?;
-        Ok(rows.into_iter().filter_map(card_in).collect())
+        Ok(self.store.read(move |view| records::list(view, Kind::Card, now)).await?)
     }
 
     /// The cards that this caller may see.

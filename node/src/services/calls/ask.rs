@@ -29,6 +29,7 @@ const MAX_BYTES: u64 = receipts::ANSWER as u64;
 const TRIES: usize = 3;
 
 /// Which agent is asked, and where.
+#[derive(PartialEq, Eq)]
 struct Target {
     owner: OwnerId,
     node: NodeId,
@@ -51,12 +52,28 @@ impl Calls {
         }
         let deadline = Instant::now() + ask.timeout;
         let timed_out = || Fault::from(Refusal::Timeout);
-        let target = tokio::time::timeout_at(deadline, self.resolve(&address)).await.map_err(|_| timed_out())??;
+        let shown = self.shown(&address).await?;
+        let (target, known) = match shown {
+            Some(target) => (target, true),
+            None => {
+                let resolved = tokio::time::timeout_at(deadline, self.resolve(&address)).await;
+                (resolved.map_err(|_| timed_out())??, false)
+            }
+        };
         let (parts, receiver) = mpsc::channel(CHUNKS);
         let calls = self.clone();
         tokio::spawn(async move {
             let told = parts.clone();
-            let work = calls.run(&target, &ask, deadline, &parts);
+            let work = async {
+                match calls.run(&target, &ask, deadline, &parts).await {
+                    // What was shown a while ago may be elsewhere by now.
+                    Err(fault) if known && is_about_target(fault.refusal) => match calls.resolve(&address).await {
+                        Ok(now) if now != target => calls.run(&now, &ask, deadline, &parts).await,
+                        _ => Err(fault),
+                    },
+                    ended => ended,
+                }
+            };
             let end = tokio::select! {
                 ended = tokio::time::timeout_at(deadline, work) => ended.unwrap_or_else(|_| Err(timed_out())),
                 // Nobody listens any more: dropping the work cancels the request.
@@ -102,6 +119,19 @@ impl Calls {
                 Ok(Target { owner: card.owner, node: card.node, agent: card.agent })
             }
         }
+    }
+
+    /// The agent of a contact as its node has shown it within the life of a card. While that node is there it is not asked again before
+    /// each call: a call that it refuses costs it no more than the question would.
+    async fn shown(&self, address: &Address) -> Result<Option<Target>, Fault> {
+        let Who::Petname(petname) = &address.who else { return Ok(None) };
+        let (Some(contact), Some(name)) = (self.people.named(petname), &address.agent) else { return Ok(None) };
+        let cards = self.directory.remembered_of(contact.owner).await?;
+        let there = |node: &NodeId| {
+            contact.nodes.iter().any(|device| device.node == *node) && self.outbound.path_now(*node).is_some()
+        };
+        let card = cards.iter().find(|card| card.name == *name && there(&card.node));
+        Ok(card.map(|card| Target { owner: card.owner, node: card.node, agent: card.agent }))
     }
 
     fn own(&self, name: &str) -> Result<Target, Fault> {
@@ -385,6 +415,11 @@ impl Calls {
             .await?;
         Ok(())
     }
+}
+
+/// Refusals after which it is worth asking where the agent is now; none of them comes after the call has run.
+fn is_about_target(refusal: Refusal) -> bool {
+    is_about_grant(refusal) || matches!(refusal, Refusal::NotFound | Refusal::Unreachable)
 }
 
 fn is_about_grant(refusal: Refusal) -> bool {
