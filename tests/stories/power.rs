@@ -23,11 +23,18 @@ fn image(folder: &Path) -> PathBuf {
     image
 }
 
-/// Somebody whose whole folder is on this image; `None` where the system has no loop devices.
-fn on(image: &Path) -> Option<(Shell, Disk)> {
+/// Somebody whose whole folder is on a disk of its own. In this order: the disk goes once the node on it was stopped.
+struct Place {
+    shell: Shell,
+    disk: Disk,
+}
+
+/// On this image; `None` where the system has no loop devices.
+fn on(image: &Path) -> Option<Place> {
     let disk = Disk::new();
     let shell = disk.shell();
-    disk.mount_image(image, shell.folder()).then_some((shell, disk))
+    let place = Place { shell, disk };
+    place.disk.mount_image(image, place.shell.folder()).then_some(place)
 }
 
 fn signal(name: &str, pid: u64) {
@@ -101,18 +108,19 @@ async fn after_the_power_failed_a_node_has_all_that_it_told() {
     // In the middle of the first start, at four moments of it: the next start ends what this one began, or begins.
     for moment in 0..AT_START {
         let image = image(folder.path());
-        let Some((shell, _disk)) = on(&image) else {
+        let Some(first) = on(&image) else {
             needs(story, "loop devices", false);
             return;
         };
         let line = ["up", "--listen", "/ip4/127.0.0.1/tcp/0", "--api", "127.0.0.1:0", "--no-mdns"];
-        let mut child = shell.command(&line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = first.shell.command(&line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         tokio::time::sleep(Duration::from_millis(20 + 60 * moment)).await;
         signal("-STOP", u64::from(child.id()));
         let copy = cut(&image, moment);
         child.kill().unwrap();
         child.wait().unwrap();
-        let (again, _disk) = on(&copy).unwrap();
+        let again = on(&copy).unwrap();
+        let again = &again.shell;
         tokio::task::block_in_place(|| {
             let owner = again.up(&[])["did"].clone();
             assert_eq!(again.ok(&["audit", "verify"])["valid"], true);
@@ -121,8 +129,9 @@ async fn after_the_power_failed_a_node_has_all_that_it_told() {
         });
     }
     let image = image(folder.path());
-    let (bob, disk) = on(&image).unwrap();
-    let (home, mut told, mut number) = (disk.seen(&bob.home()), Told::default(), 0);
+    let place = on(&image).unwrap();
+    let bob = &place.shell;
+    let (home, mut told, mut number) = (place.disk.seen(&bob.home()), Told::default(), 0);
     let pid = tokio::task::block_in_place(|| bob.up(&[]))["pid"].as_u64().unwrap();
     until("the guide", async || {
         socket::call(&home, "POST", "/v1/ask", Some(&json!({ "who": "self/guide", "text": "vault" }))).await?.ok()
@@ -133,12 +142,12 @@ async fn after_the_power_failed_a_node_has_all_that_it_told() {
         number = told.work(&home, number, end).await;
         signal("-STOP", pid);
         let copy = tokio::task::block_in_place(|| cut(&image, 100 + round));
-        let (again, there) = on(&copy).unwrap();
-        tokio::task::block_in_place(|| again.up(&[]));
-        told.is_there(&there.seen(&again.home()), &format!("cut {round}")).await;
-        drop((again, there));
-        std::fs::remove_file(copy).unwrap();
         signal("-CONT", pid);
+        let again = on(&copy).unwrap();
+        tokio::task::block_in_place(|| again.shell.up(&[]));
+        told.is_there(&again.disk.seen(&again.shell.home()), &format!("cut {round}")).await;
+        drop(again);
+        std::fs::remove_file(copy).unwrap();
     }
     println!("power failed {cuts} times at work and {AT_START} times in a first start; {} deeds told", 2 * number);
     told.is_there(&home, "on the disk that lived on").await;
