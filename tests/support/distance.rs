@@ -1,6 +1,7 @@
 //! A line of a certain length between two nodes on one machine: what goes in at one end comes out at the other, later and in order.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,11 +109,11 @@ async fn datagrams(near: Arc<UdpSocket>, to: SocketAddr, delay: Duration) {
     let (mut lanes, mut tasks) = (HashMap::<SocketAddr, mpsc::Sender<Due>>::new(), JoinSet::new());
     let mut piece = vec![0; PIECE];
     while let Ok((count, from)) = near.recv_from(&mut piece).await {
-        if !lanes.contains_key(&from) {
+        if let Entry::Vacant(lane) = lanes.entry(from) {
             let far = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
             far.connect(to).await.unwrap();
             let (sender, mut due) = mpsc::channel(ON_THE_WAY);
-            lanes.insert(from, sender);
+            lane.insert(sender);
             let out = far.clone();
             tasks.spawn(async move {
                 while let Some(bytes) = next(&mut due).await
