@@ -1,5 +1,5 @@
 //! The local API against its own description: schemathesis makes requests of what `/openapi.json` says, good and bad ones, and holds every
-//! answer of a running node to it. `EXAMPLES=500 cargo test --release --workspace --test stories described` tries as many on each route;
+//! answer of a running node to it. `EXAMPLES=50 cargo test --release --workspace --test stories described` tries as many on each route;
 //! without the variable it is a short run.
 
 use std::path::{Path, PathBuf};

@@ -20,7 +20,7 @@ const CREATED: &str = "created";
 const CHECK: &[u8] = b"kos";
 
 /// Memory for pages, in bytes. A personal node's working set is a few megabytes.
-const CACHE: usize = 32 * 1024 * 1024;
+const CACHE: usize = 8 * 1024 * 1024;
 
 /// One step from a format to the next.
 pub(crate) type Step = fn(&redb::WriteTransaction) -> Result<(), redb::Error>;
