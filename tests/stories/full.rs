@@ -133,7 +133,13 @@ async fn a_full_disk_is_named_costs_nothing_that_was_told_and_heals_by_itself() 
     told.is_there(&home, "after a start on the full disk", false).await;
     // What the file itself still had room for is used up first.
     let mut number = 5000;
-    while told.deeds(&home, number).await != [(); 3].map(|()| Some("full".to_owned())) {
+    loop {
+        let [grant, asked, put] = told.deeds(&home, number).await;
+        // An agent whose index cannot be opened says that it is not ready, and tries again by itself.
+        assert!(asked.as_ref().is_none_or(|code| code == "full" || code == "state"), "{asked:?}");
+        if [grant, put].iter().all(|code| code.as_deref() == Some("full")) && asked.is_some() {
+            break;
+        }
         number += 1;
         assert!(number < 5200, "the disk is full and the node does not say so");
     }
@@ -141,7 +147,8 @@ async fn a_full_disk_is_named_costs_nothing_that_was_told_and_heals_by_itself() 
 
     disk.free(&bob.home());
     store_is(&home, "ok").await;
-    assert_eq!(told.deeds(&home, 6000).await, [None, None, None]);
+    until("everything to work again", async || (told.deeds(&home, 6000).await == [None, None, None]).then_some(()))
+        .await;
     until("what was laid into the house meanwhile", async || {
         let question = json!({ "who": "self/house", "text": "where is the umbrella?" });
         let asked = call(&home, "POST", "/v1/ask", Some(question)).await.ok()?;
