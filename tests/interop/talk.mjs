@@ -50,7 +50,12 @@ export async function talk ({ net, me, transport, address, pinned, question, rec
     refused('no_handler', session.raw(encode(new Map([[1, 'org.example.nothing'], [2, random(100_000)]])))))
   await step('a wrong body is malformed', () =>
     refused('malformed', session.raw(encode(new Map([[1, 'ping'], [2, new Map([[9, 9]])]])))))
-  await step('without an introduction: denied', () => refused('denied', ask('grant.list')))
+  // The node knows a peer as long as it has a session with it, and may not have seen yet that the last one, over TCP, is over.
+  await step('without an introduction: denied', async () => {
+    const until = Date.now() + 10_000
+    while (Date.now() < until && await ask('grant.list').then(() => true, () => false)) await new Promise((resolve) => setTimeout(resolve, 20))
+    return refused('denied', ask('grant.list'))
+  })
   await step('an introduction of another node: signature', () =>
     refused('signature', ask('link.introduce', introduce({ owner: me.owner, subject: keyPair(random(32)), nextKey: random(32), now: Date.now() }))))
   await step('an introduction by another owner than the ticket\'s: signature', () =>
