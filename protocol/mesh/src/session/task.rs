@@ -150,7 +150,7 @@ pub(crate) async fn run(link: Arc<Link>, mut streams: mpsc::Receiver<Box<Attache
 /// Moves what can be moved on the stream. Without one nothing does, until the loop has another.
 async fn step(link: &Link) -> io::Result<Step> {
     future::poll_fn(|context| match link.outlet().as_mut() {
-        Some(outlet) => outlet.wire.poll_step(context),
+        Some(outlet) => outlet.poll_step(context),
         None => Poll::Pending,
     })
     .await
@@ -167,9 +167,7 @@ impl Task {
 
     async fn moved(&mut self, step: io::Result<Step>) {
         match step {
-            Ok(Step::Wrote(count)) => {
-                self.shared.metrics.bytes_out.inc_by(count as u64);
-            }
+            Ok(Step::Wrote) => {}
             Ok(Step::Read(count)) => {
                 self.shared.metrics.bytes_in.inc_by(count as u64);
                 self.read();

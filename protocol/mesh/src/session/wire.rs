@@ -32,7 +32,7 @@ pub(crate) enum Step {
     /// Bytes came.
     Read(usize),
     /// All that waited was written.
-    Wrote(usize),
+    Wrote,
 }
 
 /// A stream with what is on its way in and out.
@@ -43,6 +43,8 @@ pub(crate) struct Wire {
     /// Room for one read; none while the stream rests.
     scratch: Box<[u8]>,
     unflushed: bool,
+    /// Bytes written that have not been counted yet.
+    sent: u64,
     moved: Instant,
     /// Since when a frame has been coming in.
     begun: Option<Instant>,
@@ -58,6 +60,7 @@ impl Wire {
             inward: BytesMut::new(),
             scratch: Box::default(),
             unflushed: false,
+            sent: 0,
             moved: Instant::now(),
             begun: None,
             resting: false,
@@ -134,6 +137,7 @@ impl Wire {
                 count => {
                     self.out.advance(count);
                     written += count;
+                    self.sent += count as u64;
                 }
             }
             self.unflushed = true;
@@ -151,7 +155,7 @@ impl Wire {
     }
 
     /// Writes what waits and reads what has come; ready when either moved.
-    pub(super) fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
         let written = self.poll_out(cx)?;
         let mut first = [0; FIRST];
         let room = if self.scratch.is_empty() { &mut first[..] } else { &mut self.scratch[..] };
@@ -168,7 +172,7 @@ impl Wire {
             return Poll::Ready(Ok(Step::Read(count)));
         }
         if written > 0 && self.out.is_empty() {
-            return Poll::Ready(Ok(Step::Wrote(written)));
+            return Poll::Ready(Ok(Step::Wrote));
         }
         Poll::Pending
     }
@@ -215,13 +219,21 @@ impl Outlet {
     /// Writes without waiting, and says whether something was written and nothing is left. Nobody is woken when the stream has room again: whoever hears
     /// `false` wakes the task, which then waits for that; an error is the task's to find too.
     pub(super) fn write_now(&mut self) -> bool {
-        match self.wire.poll_out(&mut Context::from_waker(Waker::noop())) {
-            Ok(count) => {
-                self.metrics.bytes_out.inc_by(count as u64);
-                count > 0 && self.wire.is_flushed()
-            }
-            Err(_) => false,
-        }
+        let wrote = self.wire.poll_out(&mut Context::from_waker(Waker::noop()));
+        self.count();
+        wrote.is_ok_and(|count| count > 0) && self.wire.is_flushed()
+    }
+
+    /// Moves what can be moved.
+    pub(super) fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        let step = self.wire.poll_step(cx);
+        self.count();
+        step
+    }
+
+    /// Counts what went, also when less went than waited or something came in the same moment.
+    fn count(&mut self) {
+        self.metrics.bytes_out.inc_by(std::mem::take(&mut self.wire.sent));
     }
 }
 

@@ -214,6 +214,22 @@ async fn s10_both_open_at_once_and_one_session_stays() {
 }
 
 #[tokio::test]
+async fn what_one_side_counts_as_sent_the_other_counts_as_read() {
+    let (alice, bob) = (node(1).await, node(2).await);
+    alice.dial(&bob).await;
+    let (id, bob) = (bob.id(), bob.echo());
+    // Some of several frames, more than one write.
+    let large = "x".repeat(3 * limits::FRAME);
+    let many = (0..64).map(|number| alice.ask(id, if number % 8 == 0 { &large } else { "small" }));
+    futures::future::join_all(many).await.into_iter().for_each(|answer| drop(answer.expect("answered")));
+    let [sent, read] = ["out", "in"].map(|way| format!("kos_session_bytes_total{{way=\"{way}\"}}"));
+    // A Hello is read before there is a session that counts it.
+    let agree = |sent: u64, read: u64| sent.abs_diff(read) < 1024;
+    eventually(|| agree(alice.figure(&sent), bob.figure(&read)) && agree(bob.figure(&sent), alice.figure(&read))).await;
+    assert!(alice.figure(&sent) > 8 * large.len() as u64);
+}
+
+#[tokio::test]
 async fn a_stopped_mesh_says_goodbye_and_a_restarted_one_is_asked_again() {
     let mut bob = node(2).await;
     let mut alice = node(1).await;
