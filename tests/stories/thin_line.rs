@@ -1,8 +1,8 @@
 //! One person asks another person's agent: the story that everything else hangs on.
 
 use klp::Refusal;
-use kos_tests::Person;
 use kos_tests::person::introduce;
+use kos_tests::{Person, until};
 use node::bus::Heard;
 use node::services::grants::Limits;
 
@@ -87,6 +87,43 @@ async fn p10_the_events_of_one_call_come_in_order_on_both_sides() {
             assert!(!data.contains("key of the shed"), "and never the question: {data}");
         }
     }
+    alice.stop().await;
+    bob.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_was_shown_is_asked_without_another_question_and_found_again_when_it_is_another() {
+    let (bob, alice) = (Person::new(&["--metrics", "127.0.0.1:0"]).await, Person::new(&[]).await);
+    let folder = bob.documents("house", &[("rules.md", HOME)]);
+    let first = bob.serve(&folder, "house", "private").await;
+    introduce((&bob, "bob"), (&alice, "alice")).await;
+    bob.node.grants.add("alice", "house.ask", Limits::default()).await.unwrap();
+    let question = "where is the key of the shed?";
+    until("Alice holds the grant", async || alice.ask("bob/house", question).await.ok()).await;
+    let acknowledged = async || {
+        until("every receipt is acknowledged", async || {
+            let all = bob.node.receipts.list(100).await.unwrap();
+            all.iter().all(|receipt| receipt.state == "acknowledged").then_some(())
+        })
+        .await;
+        bob.figure("kos_session_requests_total{way=\"theirs\"}").await
+    };
+    let before = acknowledged().await;
+    alice.ask("bob/house", question).await.unwrap();
+    assert_eq!(acknowledged().await - before, 2, "the call and its acknowledgement, and no question for the card");
+
+    // Its name is that of another one now; the old card has an hour to live.
+    bob.node.agents.remove("house").await.unwrap();
+    let folder = bob.documents("new", &[("rules.md", "# New rules\n\nThe key of the shed hangs in the hall.\n")]);
+    let second = bob.serve(&folder, "house", "private").await;
+    assert_ne!(first.did, second.did);
+    bob.node.grants.add("alice", "house.ask", Limits::default()).await.unwrap();
+    let answer = until("the new one answers", async || {
+        let (_, asked) = alice.ask("bob/house", question).await.ok()?;
+        Some(asked.answer)
+    })
+    .await;
+    assert!(answer.contains("in the hall"), "{answer}");
     alice.stop().await;
     bob.stop().await;
 }

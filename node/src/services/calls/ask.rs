@@ -53,12 +53,10 @@ impl Calls {
         let deadline = Instant::now() + ask.timeout;
         let timed_out = || Fault::from(Refusal::Timeout);
         let shown = self.shown(&address).await?;
-        let (target, known) = match shown {
-            Some(target) => (target, true),
-            None => {
-                let resolved = tokio::time::timeout_at(deadline, self.resolve(&address)).await;
-                (resolved.map_err(|_| timed_out())??, false)
-            }
+        let known = shown.is_some();
+        let target = match shown {
+            Some(target) => target,
+            None => tokio::time::timeout_at(deadline, self.resolve(&address)).await.map_err(|_| timed_out())??,
         };
         let (parts, receiver) = mpsc::channel(CHUNKS);
         let calls = self.clone();
@@ -67,7 +65,7 @@ impl Calls {
             let work = async {
                 match calls.run(&target, &ask, deadline, &parts).await {
                     // What was shown a while ago may be elsewhere by now.
-                    Err(fault) if known && is_about_target(fault.refusal) => match calls.resolve(&address).await {
+                    Err(fault) if known && may_have_moved(fault.refusal) => match calls.resolve(&address).await {
                         Ok(now) if now != target => calls.run(&now, &ask, deadline, &parts).await,
                         _ => Err(fault),
                     },
@@ -130,8 +128,12 @@ impl Calls {
         let there = |node: &NodeId| {
             contact.nodes.iter().any(|device| device.node == *node) && self.outbound.path_now(*node).is_some()
         };
-        let card = cards.iter().find(|card| card.name == *name && there(&card.node));
-        Ok(card.map(|card| Target { owner: card.owner, node: card.node, agent: card.agent }))
+        let named = cards.iter().filter(|card| card.name == *name && there(&card.node));
+        Ok(named.max_by_key(|card| card.seq).map(|card| Target {
+            owner: card.owner,
+            node: card.node,
+            agent: card.agent,
+        }))
     }
 
     fn own(&self, name: &str) -> Result<Target, Fault> {
@@ -418,8 +420,8 @@ impl Calls {
 }
 
 /// Refusals after which it is worth asking where the agent is now; none of them comes after the call has run.
-fn is_about_target(refusal: Refusal) -> bool {
-    is_about_grant(refusal) || matches!(refusal, Refusal::NotFound | Refusal::Unreachable)
+fn may_have_moved(refusal: Refusal) -> bool {
+    matches!(refusal, Refusal::Denied | Refusal::NotFound | Refusal::Revoked | Refusal::Unreachable)
 }
 
 fn is_about_grant(refusal: Refusal) -> bool {
