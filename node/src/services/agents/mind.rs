@@ -16,8 +16,10 @@ use crate::handbook;
 /// The hidden verb by which this program reads risky files in a child.
 pub(crate) const EXTRACT: &str = "__extract";
 
-/// Between the failure of an agent and another try.
+/// Between the failure of an agent and another try, at first; each failure doubles it.
 const AGAIN: Duration = Duration::from_secs(5);
+/// The same at most: each try is told to whoever listens, and a listed agent's to the mesh.
+const SELDOM: Duration = Duration::from_secs(300);
 /// Progress is told at most so often.
 const TOLD: Duration = Duration::from_millis(500);
 
@@ -83,13 +85,15 @@ impl Agents {
         let agents = self.clone();
         tokio::spawn(async move {
             let name = entry.manifest.name.clone();
+            let mut wait = AGAIN;
             loop {
                 if let Err(reason) = agents.run(entry.clone()).await {
                     agents.become_state(&name, State::Failed, Some(reason));
                 }
                 // A disk that was full, or a folder that was away, comes back by itself.
                 let Some(failed) = agents.failed_at(&entry.id) else { return };
-                tokio::time::sleep(AGAIN).await;
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(SELDOM);
                 if agents.failed_at(&entry.id) != Some(failed) {
                     return;
                 }
