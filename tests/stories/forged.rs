@@ -4,22 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use klp::message::{Call, Cards, Empty, kind};
 use klp::statement::card::{Card, CardEntry};
-use klp::statement::grant::{Budget, Grant, Window};
+use klp::statement::grant::Grant;
 use klp::statement::receipt::Order;
 use klp::{AgentId, Cbor as _, OwnerId, Refusal, SecretKey, Signed, Timestamp, Verified, limits};
 use kos_tests::puppet::{now, text};
-use kos_tests::{Person, Puppet, get};
+use kos_tests::{Person, Puppet};
 use node::services::grants::Limits;
 
-/// A figure of a node, by the beginning of its line.
-async fn figure(person: &Person, line: &str) -> u64 {
-    let address = person.node.status().await.unwrap().metrics.unwrap();
-    let (_, page) = get(&address, "/metrics");
-    page.lines().find_map(|shown| shown.strip_prefix(line)).map_or(0, |count| count.trim().parse().unwrap())
-}
-
 async fn refused(person: &Person, refusal: Refusal) -> u64 {
-    figure(person, &format!("kos_session_refusals_total{{code=\"{}\"}}", refusal.code())).await
+    person.figure(&format!("kos_session_refusals_total{{code=\"{}\"}}", refusal.code())).await
 }
 
 /// An order whose bytes are changed after it was signed.
@@ -30,23 +23,6 @@ fn changed(call: &Call, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Call {
 /// Where the empty unprotected header stands: behind the protected one, a byte string with its length in the third byte.
 fn unprotected(order: &[u8]) -> usize {
     3 + usize::from(order[2])
-}
-
-fn link(from: &Puppet, to: OwnerId, parent: &Verified<Grant>) -> Verified<Grant> {
-    let grant = Grant {
-        issuer: from.owner_id(),
-        holder: Some(to),
-        node: parent.node,
-        agent: parent.agent,
-        capability: parent.capability.clone(),
-        arguments: None,
-        budget: Budget { calls: None, bytes: None, window: Window::Total },
-        issued: now(),
-        expires: parent.expires,
-        parent: Some(parent.id()),
-        seq: now().0,
-    };
-    Verified::sign(grant, &from.owner)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,9 +42,9 @@ async fn s14_forged_orders_and_chains_are_named_counted_and_spend_nothing() {
     dave.meet(&bob).await;
     let to = (node, AgentId(house.did.parse().unwrap()));
     let first = alice.grants(node).await.remove(0).remove(0);
-    let to_carol = link(&alice, carol.owner_id(), &first);
-    let to_dave = link(&carol, dave.owner_id(), &to_carol);
-    let back = link(&dave, alice.owner_id(), &to_dave);
+    let to_carol = alice.link(carol.owner_id(), &first, |_| {});
+    let to_dave = carol.link(dave.owner_id(), &to_carol, |_| {});
+    let back = dave.link(alice.owner_id(), &to_dave, |_| {});
     let ask = |peer: &Puppet, chain: &[Verified<Grant>]| peer.call(to, chain, text("where is the key?"), |_| {});
     let order = |change: fn(&mut Order)| alice.call(to, std::slice::from_ref(&first), text("x"), change);
     let plain = || order(|_| {});
@@ -134,7 +110,7 @@ async fn s14_forged_orders_and_chains_are_named_counted_and_spend_nothing() {
         (
             "a circle",
             &alice,
-            ask(&alice, &[first.clone(), to_carol.clone(), link(&carol, alice.owner_id(), &first)]),
+            ask(&alice, &[first.clone(), to_carol.clone(), carol.link(alice.owner_id(), &first, |_| {})]),
             Refusal::Denied,
         ),
         (
@@ -204,7 +180,7 @@ async fn a_card_that_steers_a_terminal_is_shown_without_it_and_one_that_is_too_l
 
     let agents = async || bob.node.contacts.show("mallory", &[]).await.unwrap().agents;
     let counted = async |what: &str, code: &str| {
-        figure(&bob, &format!("kos_node_refusals_total{{what=\"{what}\",code=\"{code}\"}}")).await
+        bob.figure(&format!("kos_node_refusals_total{{what=\"{what}\",code=\"{code}\"}}")).await
     };
     shows(vec![described(&mallory, &honest, "herons", long)]);
     assert_eq!((agents().await.len(), counted("card", "malformed").await > 0), (0, true), "a card of 8 KiB");

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use klp::message::{self, Acknowledge, Call, Empty, Grants, Missing, Query, Request, Since, Wants, kind};
-use klp::statement::grant::{Budget, Grant, Window};
+use klp::statement::grant::Grant;
 use klp::statement::receipt::{Acknowledgement, Order, request_digest};
-use klp::{AgentId, Cbor as _, Digest, NodeId, OwnerId, Refusal, SecretKey, Verified};
+use klp::{AgentId, Cbor as _, Digest, NodeId, Refusal, SecretKey, Verified};
 use kos_tests::puppet::{Arguments, now, text};
 use kos_tests::{Person, Puppet};
 use node::inbound::Access;
@@ -150,25 +150,6 @@ async fn p11_every_kind_of_request_is_decided_for_everybody_and_each_denial_is_w
     bob.stop().await;
 }
 
-/// A link that Alice makes of what she holds, spoiled as the story wants.
-fn link(alice: &Puppet, holder: OwnerId, parent: &Verified<Grant>, change: impl FnOnce(&mut Grant)) -> Verified<Grant> {
-    let mut grant = Grant {
-        issuer: alice.owner_id(),
-        holder: Some(holder),
-        node: parent.node,
-        agent: parent.agent,
-        capability: parent.capability.clone(),
-        arguments: None,
-        budget: Budget { calls: None, bytes: None, window: Window::Total },
-        issued: now(),
-        expires: parent.expires,
-        parent: Some(parent.id()),
-        seq: now().0,
-    };
-    change(&mut grant);
-    Verified::sign(grant, &alice.owner)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn s14_every_call_outside_its_grants_is_refused_with_its_code_before_any_deed() {
     let (alice, carol) = (Puppet::open(111).await, Puppet::open(112).await);
@@ -185,7 +166,7 @@ async fn s14_every_call_outside_its_grants_is_refused_with_its_code_before_any_d
     carol.meet(&bob).await;
     let [house, attic] = [house, attic].map(|agent| AgentId(agent.did.parse().unwrap()));
     let first = alice.grants(node).await.remove(0).remove(0);
-    let to_carol = |change: fn(&mut Grant)| link(&alice, carol.owner_id(), &first, change);
+    let to_carol = |change: fn(&mut Grant)| alice.link(carol.owner_id(), &first, change);
     let fine = to_carol(|_| {});
 
     let call = |peer: &Puppet, agent: AgentId, chain: &[Verified<Grant>], capability: &str, arguments: Arguments| {
@@ -197,9 +178,9 @@ async fn s14_every_call_outside_its_grants_is_refused_with_its_code_before_any_d
     let ask = |peer: &Puppet, chain: &[Verified<Grant>]| call(peer, house, chain, "ask", text("where is the key?"));
     let wide: Arguments = [("text".to_owned(), "x".to_owned()), ("limit".to_owned(), "20".to_owned())].into();
     let (far, other) = (SecretKey::from_seed(&[97; 32]).did(), to_carol(|grant| grant.agent = AgentId(grant.issuer.0)));
-    let elsewhere = link(&alice, carol.owner_id(), &first, |grant| grant.node = NodeId(far));
+    let elsewhere = alice.link(carol.owner_id(), &first, |grant| grant.node = NodeId(far));
     let by_carol = Verified::sign(Grant { issuer: alice.owner_id(), ..(*fine).clone() }, &carol.owner);
-    let self_made = link(&alice, alice.owner_id(), &first, |grant| grant.parent = None);
+    let self_made = alice.link(alice.owner_id(), &first, |grant| grant.parent = None);
     let one = std::slice::from_ref::<Verified<Grant>>;
     let cases: Vec<(&str, &Puppet, Call, Refusal)> = vec![
         ("without a grant", &alice, ask(&alice, &[]), Refusal::Denied),

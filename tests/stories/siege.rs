@@ -9,7 +9,7 @@ use klp::hello::{Extras, Fresh, Hello};
 use klp::statement::revocation::{Revocation, Target};
 use klp::{Cbor as _, NodeId, OwnerId, Refusal, SecretKey, Timestamp, Verified, limits};
 use kos_tests::puppet::now;
-use kos_tests::{Puppet, Shell, get, memory, until};
+use kos_tests::{Puppet, Shell, figure, memory, until};
 use mesh::Multiaddr;
 use mesh::raw::{Raw, RawStream};
 use serde_json::Value;
@@ -45,9 +45,7 @@ impl Siege {
 
     /// How often the node has refused for this reason.
     fn refused(&self, refusal: Refusal) -> u64 {
-        let line = format!("kos_session_refusals_total{{code=\"{}\"}} ", refusal.code());
-        let (_, page) = get(&self.metrics, "/metrics");
-        page.lines().find_map(|shown| shown.strip_prefix(&line)).map_or(0, |count| count.parse().unwrap())
+        figure(&self.metrics, &format!("kos_session_refusals_total{{code=\"{}\"}}", refusal.code()))
     }
 
     /// Waits until it has refused more often than before.

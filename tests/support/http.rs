@@ -15,7 +15,17 @@ pub fn get(address: &str, path: &str) -> (u16, String) {
     (status, String::from_utf8(body).unwrap())
 }
 
-/// The same with further headers, for a body that need be no text.
+/// A figure on the page of metrics at this address, by the beginning of its line; zero where it has no line yet.
+///
+/// # Panics
+/// When nobody answers there, or it is no whole number.
+#[track_caller]
+pub fn figure(address: &str, line: &str) -> u64 {
+    let (_, page) = get(address, "/metrics");
+    page.lines().find_map(|shown| shown.strip_prefix(line)).map_or(0, |count| count.trim().parse().unwrap())
+}
+
+/// The same as [`get`] with further headers, for a body that need be no text.
 ///
 /// # Panics
 /// When nobody answers there, or not in HTTP.

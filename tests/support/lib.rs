@@ -42,7 +42,7 @@ pub use {
     api::{Api, Event, Events, Reply, Request},
     disk::Disk,
     distance::Distance,
-    http::{get, get_with},
+    http::{figure, get, get_with},
     hub::Hub,
     lan::Lan,
     load::{cpu, memory},

@@ -49,6 +49,11 @@ impl Person {
         folder
     }
 
+    /// A figure of the node, by the beginning of its line. It serves them when it was started with `--metrics`.
+    pub async fn figure(&self, line: &str) -> u64 {
+        crate::figure(&self.node.status().await.unwrap().metrics.unwrap(), line)
+    }
+
     /// Stops the node and starts it again over the same home.
     pub async fn restart(&mut self) {
         self.stop().await;

@@ -10,7 +10,7 @@ use klp::message::{Answered, Call, Empty, Grants, Request, kind};
 use klp::sealed::ExchangeSecret;
 use klp::statement::card::{Capability, Card, CardEntry};
 use klp::statement::certificate::{Certificate, Introduction, Kind, Right};
-use klp::statement::grant::Grant;
+use klp::statement::grant::{Budget, Grant, Window};
 use klp::statement::receipt::{Order, request_digest};
 use klp::statement::ticket::{self, Ticket};
 use klp::{AgentId, Cbor, Digest, NodeId, OwnerId, Refusal, SecretKey, Signed, Timestamp, Verified, limits};
@@ -204,6 +204,25 @@ impl Puppet {
             arguments,
             issuers: Vec::new(),
         }
+    }
+
+    /// A grant that the puppet makes of one that it holds, without a limit of its own, spoiled as the story wants.
+    pub fn link(&self, holder: OwnerId, parent: &Verified<Grant>, change: impl FnOnce(&mut Grant)) -> Verified<Grant> {
+        let mut grant = Grant {
+            issuer: self.owner_id(),
+            holder: Some(holder),
+            node: parent.node,
+            agent: parent.agent,
+            capability: parent.capability.clone(),
+            arguments: None,
+            budget: Budget { calls: None, bytes: None, window: Window::Total },
+            issued: now(),
+            expires: parent.expires,
+            parent: Some(parent.id()),
+            seq: now().0,
+        };
+        change(&mut grant);
+        Verified::sign(grant, &self.owner)
     }
 
     /// Sends a call and waits for its end.

@@ -172,15 +172,6 @@ pub fn get(view: &View, signer: &Did, id: &Digest) -> Result<Option<Permit>, Sto
     view.load(Table::Permits, &key(view, signer, id))
 }
 
-/// Closes every permit without an outcome as interrupted, with an entry each, and returns them. Once, at start.
-///
-/// # Errors
-/// [`StoreError`]
-pub fn interrupt_open(tx: &mut Tx, now: Timestamp) -> Result<Vec<Permit>, StoreError> {
-    let open = left_open(tx)?;
-    interrupt(tx, open, now)
-}
-
 /// Permits without an outcome at one moment, by name only.
 #[derive(Clone, Debug, Default)]
 pub struct LeftOpen(Vec<Vec<u8>>);
@@ -205,7 +196,8 @@ pub fn left_open(view: &View) -> Result<LeftOpen, StoreError> {
     Ok(LeftOpen(open))
 }
 
-/// Closes these as [`interrupt_open`] does, when a full disk did not let it at the start; others may be open by now.
+/// Closes these as interrupted, with an entry each, and returns them: at start those of the last run, or later, when a full disk did not let it.
+/// Those that have an outcome by now keep it, and others that are open now are not touched.
 ///
 /// # Errors
 /// [`StoreError`]
@@ -339,11 +331,14 @@ mod tests {
             open(tx, &permit(2, 100)).expect("opens");
             assert!(close(tx, &did(1), &Digest([1; 32]), b"answer").expect("closes"));
             assert!(!close(tx, &did(1), &Digest([1; 32]), b"other").expect("is closed"));
-            let closed = interrupt_open(tx, Timestamp(50)).expect("closes");
+            let left = left_open(tx).expect("reads");
+            open(tx, &permit(3, 100)).expect("opens later");
+            let closed = interrupt(tx, left.clone(), Timestamp(50)).expect("closes");
             assert_eq!(closed.iter().map(|permit| permit.id).collect::<Vec<_>>(), [Digest([2; 32])]);
-            assert!(interrupt_open(tx, Timestamp(51)).expect("closes").is_empty());
+            assert!(interrupt(tx, left, Timestamp(51)).expect("closes").is_empty());
             let kept = |id| get(tx, &did(1), &Digest([id; 32])).expect("reads").expect("there").outcome;
             assert_eq!((kept(1), kept(2)), (Outcome::Done(b"answer".to_vec()), Outcome::Interrupted));
+            assert_eq!(kept(3), Outcome::Open, "it runs");
             let told = crate::audit::list(tx, &crate::audit::Filter::default(), None, 10).expect("lists");
             assert_eq!((told.entries.len(), told.entries[0].kind.as_str()), (1, "interrupted"));
         });

@@ -172,7 +172,8 @@ fn s18_a_permit_that_was_open_at_the_kill_is_interrupted_and_stays_spent() {
     }
     std::fs::copy(folder.path().join("unlock"), copy.path().join("unlock")).expect("copies");
     let store = open(copy.path()).open_store(NOW).expect("opens");
-    let closed = runtime.block_on(store.write(|tx| requests::interrupt_open(tx, NOW))).expect("closes");
+    let left = requests::left_open(&store.view().expect("view")).expect("reads");
+    let closed = runtime.block_on(store.write(|tx| requests::interrupt(tx, left, NOW))).expect("closes");
     assert_eq!(closed.len(), 1);
     let view = store.view().expect("view");
     let kept = requests::get(&view, &signer, &Digest([8; 32])).expect("reads").expect("there");
