@@ -26,7 +26,7 @@ mod truth;
 mod walk;
 mod world;
 
-pub use setting::Setting;
+pub use setting::{Fault, Setting};
 pub use world::{Outcome, run};
 
 #[cfg(test)]

@@ -2,18 +2,24 @@
 //! each other's agents.
 //!
 //! Nothing here sleeps or opens a socket. A seed fixes everything that happens, so a failing one can be run again, step by step:
-//! `cargo run --release -p kos-simulations -- cuts 4711`.
+//! `cargo run --release -p kos-simulations -- cuts --seed 4711`.
 //!
 //! # Layout
 //! - `dice`: numbers from a seed.
-//! - Sessions: `scenario`: how bad the weather is. `host`: one node's side. `world`: time, streams, and what must hold.
+//! - [`scenario`]: scenario files. `worlds`, `verdict`: pure worlds by name, and what came of one.
+//! - Sessions: `weather`: how bad it is. `host`: one node's side. `world`: time, streams, and what must hold.
 //! - [`crowd`]: many nodes, the directory between them, and searches in it.
 
 pub mod crowd;
 mod dice;
 mod host;
-mod scenario;
+pub mod scenario;
+mod verdict;
+mod weather;
 mod world;
+pub mod worlds;
 
 pub use scenario::Scenario;
+pub use verdict::Verdict;
+pub use weather::Weather;
 pub use world::{Outcome, run};

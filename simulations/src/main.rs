@@ -1,98 +1,100 @@
-//! `kos-simulations [SCENARIO [SEED [COUNT]]] [--seed SEED]`: runs seeded worlds and prints one line for each scenario. It ends with the
-//! digest of everything that happened; a failure names its seed.
+//! `kos-simulations [NAME|FILE]...`: runs scenarios and prints one line for each. A failure names its seed, and a seed can be run again.
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use klp::Digest;
-use kos_simulations::{Scenario, crowd, run};
+use clap::Parser;
+use kos_simulations::scenario::Scenario;
+use kos_simulations::worlds::{Seeds, World};
+use kos_simulations::{Verdict, Weather};
 
-/// One kind of world: its name, how many seeds are run unless somebody says so, and how one is run.
-struct Kind {
-    name: &'static str,
-    count: u64,
-    run: Box<dyn Fn(u64) -> Result<Told, String>>,
+/// Runs scenarios: seeded worlds, and real programs in a network of their own.
+#[derive(Debug, Parser)]
+#[command(name = "kos-simulations", version)]
+struct Line {
+    /// Names of built-in scenarios, or files; everything, when nothing is said
+    #[arg(value_name = "NAME|FILE")]
+    scenarios: Vec<String>,
+    /// The first seed of each world
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many seeds; one, when a seed is given
+    #[arg(long)]
+    count: Option<u64>,
+    /// Break a rule on purpose: it must be noticed, and this ends with a failure
+    #[arg(long)]
+    fault: bool,
+    /// One JSON object for everything
+    #[arg(long)]
+    json: bool,
 }
 
-/// What is told of one world.
-struct Told {
-    figures: Vec<(&'static str, u64)>,
-    trace: Digest,
-}
-
-fn kinds() -> Vec<Kind> {
-    let sessions = Scenario::ALL.into_iter().map(|scenario| Kind {
-        name: scenario.name,
-        count: 100,
-        run: Box::new(move |seed| {
-            run(scenario, seed).map(|outcome| Told {
-                figures: vec![
-                    ("answered", outcome.answered),
-                    ("cancelled", outcome.cancelled),
-                    ("unknown", outcome.unknown),
-                    ("streams", outcome.streams),
-                ],
-                trace: outcome.trace,
-            })
-        }),
-    });
-    let crowds = crowd::Setting::ALL.into_iter().map(|setting| Kind {
-        name: setting.name,
-        count: if setting.nodes < 1000 { 5 } else { 1 },
-        run: Box::new(move |seed| {
-            crowd::run(setting, seed).map(|outcome| Told {
-                figures: vec![
-                    ("messages", outcome.messages),
-                    ("lost", outcome.lost),
-                    ("searches", outcome.searches),
-                    ("found it", outcome.found as u64),
-                ],
-                trace: outcome.trace,
-            })
-        }),
-    });
-    sessions.chain(crowds).collect()
-}
-
-/// Runs one kind and says what came of it.
-fn tell(kind: &Kind, first: u64, count: u64) -> Result<String, String> {
-    let mut figures: Vec<(&str, u64)> = Vec::new();
-    let mut traces = Vec::new();
-    for seed in first..first.saturating_add(count) {
-        let told = (kind.run)(seed).map_err(|broken| format!("seed {seed}: {broken}"))?;
-        traces.extend(told.trace.0);
-        match figures.is_empty() {
-            true => figures = told.figures,
-            false => figures.iter_mut().zip(told.figures).for_each(|(sum, (_, more))| sum.1 += more),
-        }
-    }
-    let figures: Vec<_> = figures.iter().map(|(name, value)| format!("{value} {name}")).collect();
-    let seeds = if count == 1 { format!("seed {first}") } else { format!("seeds {first} to {}", first + count - 1) };
-    Ok(format!("{}, {seeds}, trace {}", figures.join(", "), Digest::of(&[&traces]).short()))
+/// What is run, by name.
+enum Run {
+    World(String, World),
 }
 
 fn main() -> ExitCode {
-    let kinds = kinds();
-    let (mut words, mut numbers) = (Vec::new(), Vec::new());
-    for word in std::env::args().skip(1).filter(|word| word != "--seed") {
-        match word.parse::<u64>() {
-            Ok(number) => numbers.push(number),
-            Err(_) => words.push(word),
+    let line = Line::parse();
+    let runs = match chosen(&line.scenarios) {
+        Ok(runs) => runs,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let seeds = Seeds { first: line.seed, count: line.count };
+    let mut verdicts = Vec::new();
+    for run in runs {
+        let Run::World(name, world) = run;
+        let begun = Instant::now();
+        let world = if line.fault { world.broken() } else { world };
+        let verdict = Verdict::of(name, world.run(seeds), begun.elapsed());
+        if !line.json {
+            println!("{verdict}");
+        }
+        verdicts.push(verdict);
+    }
+    if line.json {
+        println!("{}", Verdict::report(&verdicts));
+    }
+    if verdicts.iter().all(|verdict| verdict.passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What is meant by these words.
+fn chosen(words: &[String]) -> Result<Vec<Run>, String> {
+    let sessions = || Weather::ALL.into_iter().map(|weather| (weather.name.to_owned(), World::Session(weather)));
+    let mut runs = Vec::new();
+    if words.is_empty() {
+        runs.extend(sessions().map(|(name, world)| Run::World(name, world)));
+        Scenario::built_in().iter().for_each(|scenario| add(&mut runs, scenario));
+    }
+    for word in words {
+        if word.ends_with(".toml") {
+            let scenario = Scenario::read(Path::new(word)).map_err(|error| chain(&error))?;
+            add(&mut runs, &scenario);
+        } else if let Some((name, world)) = sessions().find(|(name, _)| name == word) {
+            runs.push(Run::World(name, world));
+        } else if let Some(scenario) = Scenario::named(word) {
+            add(&mut runs, &scenario);
+        } else {
+            let built_in = Scenario::built_in().into_iter().map(|scenario| scenario.name);
+            let names: Vec<_> = sessions().map(|(name, _)| name).chain(built_in).collect();
+            return Err(format!("there is no scenario {word}; there are {}", names.join(", ")));
         }
     }
-    let (first, count) = (numbers.first().copied(), numbers.get(1).copied());
-    let wanted = words.first().map_or("all", String::as_str);
-    let chosen: Vec<_> = kinds.iter().filter(|kind| wanted == "all" || kind.name == wanted).collect();
-    if chosen.is_empty() || words.len() > 1 || numbers.len() > 2 {
-        let names: Vec<_> = kinds.iter().map(|kind| kind.name).collect();
-        eprintln!("kos-simulations [SCENARIO [SEED [COUNT]]] [--seed SEED]; scenarios: all, {}", names.join(", "));
-        return ExitCode::from(2);
+    Ok(runs)
+}
+
+fn add(runs: &mut Vec<Run>, scenario: &Scenario) {
+    runs.extend(World::of(scenario).map(|world| Run::World(scenario.name.clone(), world)));
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
     }
-    let mut failed = false;
-    for kind in chosen {
-        let told = tell(kind, first.unwrap_or(0), count.unwrap_or(if first.is_some() { 1 } else { kind.count }).max(1));
-        failed |= told.is_err();
-        let verdict = if told.is_ok() { "PASS" } else { "FAIL" };
-        println!("{verdict} {:<10} {}", kind.name, told.unwrap_or_else(|broken| broken));
-    }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -11,7 +11,7 @@ use klp::{Digest, Refusal, limits};
 
 use crate::dice::Dice;
 use crate::host::{Asked, End, Host, Running, body, wish};
-use crate::scenario::Scenario;
+use crate::weather::Weather;
 
 /// No world lasts longer: what has not ended by then never does.
 const END: Duration = Duration::from_secs(3600);
@@ -54,7 +54,7 @@ enum Happening {
 }
 
 struct World {
-    scenario: Scenario,
+    weather: Weather,
     dice: Dice,
     now: Duration,
     turn: u64,
@@ -71,14 +71,14 @@ struct World {
 ///
 /// # Errors
 /// What did not hold, as a sentence with the moment at which it was seen.
-pub fn run(scenario: Scenario, seed: u64) -> Result<Outcome, String> {
+pub fn run(weather: Weather, seed: u64) -> Result<Outcome, String> {
     let mut world = World {
-        scenario,
+        weather,
         dice: Dice::new(seed),
         now: Duration::ZERO,
         turn: 0,
         to_come: BTreeMap::new(),
-        hosts: [Host::new(scenario.requests, 1), Host::new(scenario.requests, 2)],
+        hosts: [Host::new(weather.requests, 1), Host::new(weather.requests, 2)],
         streams: 0,
         broken: 0,
         tokens: 0,
@@ -86,9 +86,9 @@ pub fn run(scenario: Scenario, seed: u64) -> Result<Outcome, String> {
     };
     world.soon(Happening::Dial, (0, 0));
     world.soon(Happening::Tick, (500, 500));
-    world.soon(Happening::Ask(0), scenario.pause);
-    world.soon(Happening::Ask(1), scenario.pause);
-    if let Some((_, latest)) = scenario.cut {
+    world.soon(Happening::Ask(0), weather.pause);
+    world.soon(Happening::Ask(1), weather.pause);
+    if let Some((_, latest)) = weather.cut {
         // After the first Hellos: a request that rode with a lost one is an unknown outcome at once, and rightly.
         world.soon(Happening::Cut, (200, latest));
     }
@@ -152,9 +152,9 @@ impl World {
                 self.broken = stream;
                 self.to_come.retain(|_, one| !matches!(one, Happening::Arrives { stream: on, .. } if *on <= stream));
                 for side in 0..2 {
-                    self.soon(Happening::Notice(side, stream), self.scenario.notice);
+                    self.soon(Happening::Notice(side, stream), self.weather.notice);
                 }
-                if let Some(cut) = self.scenario.cut {
+                if let Some(cut) = self.weather.cut {
                     self.soon(Happening::Cut, cut);
                 }
             }
@@ -163,7 +163,7 @@ impl World {
                     self.hosts[side].stream = None;
                     self.hosts[side].session.detach(self.now);
                     if side == 0 {
-                        self.soon(Happening::Dial, self.scenario.notice);
+                        self.soon(Happening::Dial, self.weather.notice);
                     }
                 }
             }
@@ -185,7 +185,7 @@ impl World {
         let mut bytes = BytesMut::from(bytes);
         let frame = Frame::read(&mut bytes).map_err(|refusal| format!("a frame is {refusal}"))?;
         let frame = frame.ok_or("half a frame")?;
-        let forgets = self.dice.chance(self.scenario.forget);
+        let forgets = self.dice.chance(self.weather.forget);
         let host = &mut self.hosts[to];
         if to == 1 && frame.kind == Kind::Hello && host.stream != Some(stream) {
             if forgets && stream > 1 {
@@ -210,8 +210,8 @@ impl World {
     fn ask(&mut self, side: Side) {
         self.tokens += 1;
         let token = self.tokens;
-        let (chunks, size) = (self.dice.between(self.scenario.chunks), self.dice.between(self.scenario.chunk));
-        let cancels = self.dice.chance(self.scenario.cancel);
+        let (chunks, size) = (self.dice.between(self.weather.chunks), self.dice.between(self.weather.chunk));
+        let cancels = self.dice.chance(self.weather.cancel);
         let host = &mut self.hosts[side];
         if let Ok(id) = host.session.request(body(token, chunks, size)) {
             let asked = Asked { token, chunks, seen: 0, unread: std::collections::VecDeque::new(), end: None };
@@ -222,7 +222,7 @@ impl World {
             }
         }
         if self.hosts[side].left > 0 {
-            self.soon(Happening::Ask(side), self.scenario.pause);
+            self.soon(Happening::Ask(side), self.weather.pause);
         }
     }
 
@@ -241,7 +241,7 @@ impl World {
         match host.session.chunk(id, chunk.into(), self.now) {
             Ok(()) => {
                 job.sent += 1;
-                self.soon(Happening::Work(side, id), self.scenario.work);
+                self.soon(Happening::Work(side, id), self.weather.work);
             }
             Err(ChunkError::Full(_)) => job.waits = true,
             Err(_) => drop(host.running.remove(&id)),
@@ -257,7 +257,7 @@ impl World {
             let Some(stream) = self.hosts[side].stream.filter(|stream| *stream > self.broken) else { continue };
             let mut bytes = BytesMut::with_capacity(HEADER + frame.body.len());
             frame.write(&mut bytes);
-            let latency = Duration::from_millis(self.dice.between(self.scenario.latency));
+            let latency = Duration::from_millis(self.dice.between(self.weather.latency));
             let at = (self.now + latency).max(self.hosts[side].last_arrival);
             self.hosts[side].last_arrival = at;
             self.turn += 1;
@@ -283,12 +283,12 @@ impl World {
                 if host.running.len() > limits::IN_FLIGHT {
                     return Err(format!("{} requests run at once", host.running.len()));
                 }
-                self.soon(Happening::Work(side, id), self.scenario.work);
+                self.soon(Happening::Work(side, id), self.weather.work);
             }
             Delivery::Cancelled { id } => drop(host.running.remove(&id)),
             Delivery::Room { id } => {
                 if host.running.get_mut(&id).is_some_and(|job| std::mem::take(&mut job.waits)) {
-                    self.soon(Happening::Work(side, id), self.scenario.work);
+                    self.soon(Happening::Work(side, id), self.weather.work);
                 }
             }
             Delivery::Chunk { id, bytes } => {
@@ -303,7 +303,7 @@ impl World {
                 if unread > limits::UNREAD {
                     return Err(format!("request {}: {unread} bytes are unread", asked.token));
                 }
-                self.soon(Happening::Read(side, id), self.scenario.read);
+                self.soon(Happening::Read(side, id), self.weather.read);
             }
             Delivery::Response { id, body } => {
                 let asked = host.asked.get_mut(&id).filter(|asked| asked.end.is_none());
@@ -316,7 +316,7 @@ impl World {
             Delivery::Refused { id, refusal, .. } => {
                 let asked = host.asked.get_mut(&id).filter(|asked| asked.end.is_none());
                 let asked = asked.ok_or("a second end")?;
-                if refusal != Refusal::UnknownOutcome || self.scenario.forget == 0 {
+                if refusal != Refusal::UnknownOutcome || self.weather.forget == 0 {
                     return Err(format!("request {} is refused: {refusal}", asked.token));
                 }
                 asked.end = Some(End::Refused(refusal));
@@ -348,30 +348,30 @@ mod tests {
     #[test]
     fn s10_in_every_weather_each_request_ends_once_and_runs_at_most_once() {
         const SEEDS: u64 = 20;
-        for scenario in Scenario::ALL {
+        for weather in Weather::ALL {
             let mut streams = 0;
             for seed in 0..SEEDS {
-                let outcome = run(scenario, seed);
-                let outcome = outcome.unwrap_or_else(|broken| panic!("{} {seed}: {broken}", scenario.name));
-                if scenario.cancel + scenario.forget == 0 {
-                    assert_eq!(outcome.answered, 2 * scenario.requests, "{} {seed}", scenario.name);
+                let outcome = run(weather, seed);
+                let outcome = outcome.unwrap_or_else(|broken| panic!("{} {seed}: {broken}", weather.name));
+                if weather.cancel + weather.forget == 0 {
+                    assert_eq!(outcome.answered, 2 * weather.requests, "{} {seed}", weather.name);
                 }
                 streams += outcome.streams;
             }
-            assert_eq!(streams > SEEDS, scenario.cut.is_some(), "{}: the weather is as it should be", scenario.name);
+            assert_eq!(streams > SEEDS, weather.cut.is_some(), "{}: the weather is as it should be", weather.name);
         }
     }
 
     #[test]
     fn a_seed_fixes_everything_that_happens() {
-        let cuts = Scenario::named("cuts").expect("known");
+        let cuts = Weather::named("cuts").expect("known");
         assert_eq!(run(cuts, 7), run(cuts, 7));
         assert_ne!(run(cuts, 7).map(|outcome| outcome.trace), run(cuts, 8).map(|outcome| outcome.trace));
     }
 
     #[test]
     fn s10_what_a_listener_has_forgotten_is_an_unknown_outcome() {
-        let forgetful = Scenario::named("forgetful").expect("known");
+        let forgetful = Weather::named("forgetful").expect("known");
         let unknown: u64 = (0..10).map(|seed| run(forgetful, seed).map_or(0, |outcome| outcome.unknown)).sum();
         assert!(unknown > 0);
     }

@@ -6,10 +6,11 @@ use klp::statement::card::NodeRecord;
 
 use super::rules::Rules;
 use super::world::run_by;
-use super::{Setting, run};
+use super::{Fault, Setting, run};
+use crate::scenario::Scenario;
 
 fn setting(name: &str) -> Setting {
-    Setting::named(name).expect("known")
+    Scenario::named(name).and_then(|scenario| scenario.crowd).expect("a built-in crowd")
 }
 
 #[test]
@@ -21,16 +22,12 @@ fn many_a_thousand_nodes_find_an_agent_and_lose_it_when_it_has_gone() {
 
 #[test]
 fn many_in_every_small_crowd_the_agent_is_found_and_lost_and_no_lie_is_believed() {
-    for small in Setting::ALL.into_iter().filter(|setting| setting.nodes <= 100) {
+    let crowds = Scenario::built_in().into_iter().filter_map(|scenario| Some((scenario.name, scenario.crowd?)));
+    for (name, small) in crowds.filter(|(_, setting)| setting.nodes <= 100) {
         for seed in 0..4 {
-            let outcome = run(small, seed).unwrap_or_else(|broken| panic!("{} {seed}: {broken}", small.name));
-            assert!(outcome.found > small.nodes / 2, "{} {seed}: {outcome:?}", small.name);
-            assert_eq!(
-                outcome.lost > 0,
-                small != setting("quiet"),
-                "{} {seed}: the weather is as it should be",
-                small.name
-            );
+            let outcome = run(small, seed).unwrap_or_else(|broken| panic!("{name} {seed}: {broken}"));
+            assert!(outcome.found > small.nodes / 2, "{name} {seed}: {outcome:?}");
+            assert_eq!(outcome.lost > 0, small != setting("quiet"), "{name} {seed}: the weather is as it should be");
         }
     }
 }
@@ -71,4 +68,13 @@ fn nodes_that_believe_whoever_signs_are_noticed() {
 fn nodes_that_take_whatever_comes_last_are_noticed() {
     let said = noticed(Rules { put: |_, _, _| Put::Kept, ..Rules::OURS });
     assert!(said.contains("replaces") || said.contains("though it has seen"), "{said}");
+}
+
+#[test]
+fn n10_a_fault_that_is_planted_in_a_file_is_noticed() {
+    for (fault, word) in [(Fault::Forever, "lifetime"), (Fault::Gullible, "forged card"), (Fault::LastWins, "")] {
+        let planted = Setting { fault: Some(fault), ..setting("lying") };
+        let said = (0..8).find_map(|seed| run(planted, seed).err()).expect("it is noticed");
+        assert!(said.contains(word), "{fault:?}: {said}");
+    }
 }

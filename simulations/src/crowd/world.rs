@@ -96,7 +96,7 @@ pub(super) struct World {
 /// # Errors
 /// What did not hold, as a sentence with the minute in which it was seen.
 pub fn run(setting: Setting, seed: u64) -> Result<Outcome, String> {
-    run_by(Rules::OURS, setting, seed)
+    run_by(setting.rules(), setting, seed)
 }
 
 pub(super) fn run_by(rules: Rules, setting: Setting, seed: u64) -> Result<Outcome, String> {

@@ -1,0 +1,180 @@
+//! What happens, one step after the other.
+
+use serde::Deserialize;
+
+use super::place::Name;
+
+/// One step. It holds, or the scenario has failed.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Do {
+    /// Somebody asks the agent of somebody else.
+    Ask(Ask),
+    /// The same, without waiting for the end: it holds when the first piece of the answer is there.
+    Stream(Ask),
+    /// The open stream ends.
+    Ends(Ends),
+    /// The path becomes such.
+    Path(Goes),
+    /// The path is such, and stays so.
+    Stays(Stays),
+    /// How a node can be reached, as it says itself, becomes such.
+    Reach(Reach),
+    /// A search shows an agent, or shows it no more.
+    Find(Find),
+    /// What passes through a relay while somebody asks.
+    Carries(Carries),
+    /// A program is killed, without a chance to say goodbye.
+    Kill(Name),
+    /// A killed program is started again.
+    Start(Name),
+    /// A program is stopped in its tracks, as a machine that sleeps.
+    Freeze(Name),
+    /// It goes on.
+    Thaw(Name),
+    /// A home gets another public address.
+    Readdress(Name),
+    /// Nothing passes any more between these places.
+    Cut(Halves),
+    /// It passes again.
+    Heal(Halves),
+    /// What a home sends is slowed down.
+    Slow(Slow),
+    /// Everything that passes a server's network is written down from here on.
+    Watch(Name),
+    /// What was written down names both nodes' relay, and holds no word that was said and no owner.
+    Unread(Name),
+    /// Seconds pass.
+    Wait(u64),
+}
+
+/// Somebody asks.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// Who.
+    pub from: Name,
+    /// Whom.
+    pub to: Name,
+    /// Until when the answer, or its first piece, is there.
+    pub within_s: u64,
+    /// Whether to ask again until it is answered.
+    #[serde(default)]
+    pub again: bool,
+    /// That it must fail, with this code.
+    pub refused: Option<String>,
+}
+
+/// How an open stream ends.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ends {
+    /// With an answer, or, if this is true, with an answer or any error that has a name.
+    #[serde(default)]
+    pub or_error: bool,
+    /// Until when it goes on, or ends.
+    pub within_s: u64,
+}
+
+/// Which way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Route {
+    /// In one private network.
+    Lan,
+    /// Without anybody in between.
+    Direct,
+    /// Through a relay.
+    Relayed,
+}
+
+/// A path that must come.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Goes {
+    /// From whom.
+    pub from: Name,
+    /// To whom.
+    pub to: Name,
+    /// Which way.
+    pub is: Route,
+    /// Until when.
+    pub within_s: u64,
+}
+
+/// A path that must stay.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stays {
+    /// From whom.
+    pub from: Name,
+    /// To whom.
+    pub to: Name,
+    /// Which way.
+    pub is: Route,
+    /// How long.
+    pub for_s: u64,
+}
+
+/// How a node can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reach {
+    /// Which node.
+    pub node: Name,
+    /// `public`, `relayed`, `private`.
+    pub is: String,
+    /// Until when.
+    pub within_s: u64,
+}
+
+/// A search.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Find {
+    /// Who searches.
+    pub from: Name,
+    /// Whose agent is looked for.
+    pub of: Name,
+    /// Whether it is shown.
+    pub shown: bool,
+    /// Until when.
+    pub within_s: u64,
+}
+
+/// What passes through a relay while somebody asks a few times.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Carries {
+    /// Which relay.
+    pub relay: Name,
+    /// Who asks.
+    pub from: Name,
+    /// Whom.
+    pub to: Name,
+    /// Bytes of its network, both directions together: at least.
+    #[serde(default)]
+    pub least: u64,
+    /// At most.
+    pub most: u64,
+}
+
+/// Places that do not hear each other: homes and servers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Halves {
+    /// On one side.
+    pub from: Vec<Name>,
+    /// On the other.
+    pub to: Vec<Name>,
+}
+
+/// A slow line.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slow {
+    /// Which home.
+    pub home: Name,
+    /// Kilobits in a second; 0 for as fast as it goes.
+    pub kbit_s: u64,
+}
