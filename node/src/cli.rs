@@ -18,6 +18,7 @@ mod events;
 mod find;
 mod grant;
 mod node;
+mod pair;
 mod passphrase;
 mod receipt;
 mod serve;
@@ -61,6 +62,8 @@ enum Verb {
     Status(node::Status),
     /// Who am I
     Whoami(node::Whoami),
+    /// Pair with another person: make a code, or type theirs
+    Pair(pair::Pair),
     /// People I know
     Contact(contact::Contact),
     /// Turn a folder into an agent that searches and quotes it
@@ -139,6 +142,7 @@ impl Verb {
             Self::Down(verb) => verb.run(terminal).await,
             Self::Status(verb) => verb.run(terminal).await,
             Self::Whoami(verb) => verb.run(terminal).await,
+            Self::Pair(verb) => verb.run(terminal).await,
             Self::Contact(verb) => verb.run(terminal).await,
             Self::Serve(verb) => verb.run(terminal).await,
             Self::Agent(verb) => verb.run(terminal).await,

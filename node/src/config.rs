@@ -32,6 +32,8 @@ pub struct Config {
     pub directory: Directory,
     /// The vault.
     pub vault: Vault,
+    /// Pairing.
+    pub pair: Pair,
     /// Events.
     pub events: Events,
 }
@@ -90,6 +92,20 @@ impl Default for Vault {
     }
 }
 
+/// Pairing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pair {
+    /// Seconds that a code holds.
+    pub life_s: u64,
+}
+
+impl Default for Pair {
+    fn default() -> Self {
+        Self { life_s: klp::limits::PAIR_LIFE.as_secs() }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let basics = Basics {
@@ -107,6 +123,7 @@ impl Default for Config {
             reach: Reach::default(),
             directory: Directory::default(),
             vault: Vault::default(),
+            pair: Pair::default(),
             events: Events::default(),
         }
     }
@@ -138,7 +155,7 @@ impl Settings for Config {
                 "mdns",
                 Kind::Switch,
                 "",
-                "Look for contacts on the local network, once there is a contact or a listed agent",
+                "Look for contacts on the local network, once there is a contact or a listed agent, or while somebody pairs",
             ),
             Key::new("unlock_file", Kind::Path, "file", "File outside the home that unlocks it"),
             Key::new(
@@ -170,6 +187,12 @@ impl Settings for Config {
                 Kind::Integer { min: 10, max: 7 * 24 * 3600 },
                 "seconds",
                 "Idle time after which a vault with a passphrase locks itself",
+            ),
+            Key::new(
+                "pair.life_s",
+                Kind::Integer { min: 1, max: 600 },
+                "seconds",
+                "How long a pairing code holds",
             ),
         ]);
         keys

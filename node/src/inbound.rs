@@ -67,8 +67,8 @@ impl Inbound {
         self.doors.write().unwrap_or_else(PoisonError::into_inner).insert(kind.to_owned(), (access, answer));
     }
 
-    /// Like [`Inbound::register`], for kinds that take one body and give one.
-    pub fn answer<B, R, F>(
+    /// Like [`Inbound::register`], for kinds that take one body and give one, or refuse it, in words of their own or the usual ones.
+    pub fn answer<B, R, E, F>(
         &self,
         kind: &str,
         access: Access,
@@ -76,7 +76,8 @@ impl Inbound {
     ) where
         B: Cbor + Send + 'static,
         R: Cbor + Send,
-        F: Future<Output = Result<R, Refusal>> + Send + 'static,
+        E: Into<mesh::Refused> + Send,
+        F: Future<Output = Result<R, E>> + Send + 'static,
     {
         let (principals, name) = (self.principals.clone(), kind.to_owned());
         self.register(kind, access, move |asked| {
@@ -84,14 +85,14 @@ impl Inbound {
             async move {
                 let Asked { hello, principal, body, reply } = asked;
                 let answered = match B::from_value(body) {
-                    Ok(body) => answer(Caller { hello, principal: principal.clone() }, body).await,
-                    Err(_) => Err(Refusal::Malformed),
+                    Ok(body) => answer(Caller { hello, principal: principal.clone() }, body).await.map_err(Into::into),
+                    Err(_) => Err(Refusal::Malformed.into()),
                 };
                 match answered {
                     Ok(body) => reply.finish(Bytes::from(body.to_bytes())),
-                    Err(refusal) => {
+                    Err(mesh::Refused { refusal, message }) => {
                         principals.refused(principal.as_ref(), &name, refusal).await;
-                        reply.refuse(refusal, refusal.message());
+                        reply.refuse(refusal, &message);
                     }
                 }
             }

@@ -13,6 +13,7 @@ pub mod handbook;
 pub mod inbound;
 mod keys;
 mod me;
+mod meeting;
 pub mod node;
 mod note;
 mod offers;

@@ -37,6 +37,8 @@ pub struct Node {
     pub calls: services::calls::Calls,
     /// Grants.
     pub grants: services::grants::Grants,
+    /// Pairing.
+    pub pairing: services::pairing::Pairing,
     /// Receipts.
     pub receipts: services::receipts::Receipts,
     /// The audit log.

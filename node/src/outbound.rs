@@ -198,6 +198,11 @@ impl Outbound {
     /// A node was seen on the local network.
     pub(crate) fn saw(&self, node: NodeId, addresses: Vec<Multiaddr>) {
         self.lan.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        self.told_of(node, addresses);
+    }
+
+    /// Somebody says where a node is.
+    pub(crate) fn told_of(&self, node: NodeId, addresses: Vec<Multiaddr>) {
         let mut known = self.found();
         if known.len() < NEARBY || known.contains_key(&node) {
             known.insert(node, addresses.into_iter().take(limits::ADDRESSES).collect());

@@ -6,6 +6,7 @@ pub mod calls;
 pub mod contacts;
 pub mod directory;
 pub mod grants;
+pub mod pairing;
 pub mod reach;
 pub mod receipts;
 pub(crate) mod revocations;

@@ -3,6 +3,7 @@
 //! These are the only serialisable types of this crate; times are RFC 3339 in UTC, ids are DIDs or 64 hex digits.
 
 mod ledger;
+mod pairing;
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use ledger::{AuditCheck, AuditEntry, ExportedEntry, Grant, Receipt, ReceiptCheck, Signer, Vault};
+pub use pairing::{PairCode, PairState, Paired};
 
 /// `kos status`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

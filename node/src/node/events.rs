@@ -198,6 +198,7 @@ impl Node {
                 tracing::debug!(%error, "what the start put off waits on");
             }
             self.vaults.tick().await;
+            self.pairing.tick();
             if let Err(fault) = self.grants.pay().await {
                 tracing::warn!(%fault, "revocations wait for their delivery");
             }

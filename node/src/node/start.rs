@@ -34,7 +34,7 @@ use closed::{busy_home, closed_home, closed_store, in_part};
 use opening::{introducer, open_mesh};
 
 use crate::services::{
-    agents, audit, calls, contacts, directory, grants, reach, receipts, revocations, settings, vaults,
+    agents, audit, calls, contacts, directory, grants, pairing, reach, receipts, revocations, settings, vaults,
 };
 
 /// What a node is started with.
@@ -225,6 +225,7 @@ impl Node {
         let (_, clock_is) = startup
             .step("inbound", &["agents", "mesh"], async {
                 node.answer(&principals);
+                node.pairing.open(&node.inbound).await?;
                 node.grants.refresh_offers().await?;
                 for topic in mesh::Topic::ALL {
                     ground.outbound.mesh().subscribe(topic, true).await.map_err(Fault::internal)?;
@@ -275,7 +276,7 @@ impl Node {
         }
         let running = [
             tokio::spawn(self.clone().follow(events, principals)),
-            tokio::spawn(self.directory.clone().announce(bus.clone(), keys, config.mdns)),
+            tokio::spawn(self.directory.clone().announce(bus.clone(), keys, self.pairing.meeting().clone(), config.mdns)),
             tokio::spawn(self.clone().share(config.events.share.clone())),
             tokio::spawn(self.clone().tick(components, put_off, !config.basics.bootstrap.is_empty())),
         ];
@@ -360,6 +361,17 @@ fn assemble(
         directory: directory.clone(),
         grants: grants.clone(),
     });
+    let pairing = pairing::Pairing::new(pairing::Needs {
+        store: store(),
+        clock: clock(),
+        bus: bus(),
+        me: me(),
+        people: people(),
+        outbound: outbound(),
+        contacts: contacts.clone(),
+        grants: grants.clone(),
+        life: Duration::from_secs(config.pair.life_s),
+    });
     let calls = calls::Calls::new(calls::Needs {
         store: store(),
         clock: clock(),
@@ -380,6 +392,7 @@ fn assemble(
         directory,
         calls,
         grants,
+        pairing,
         receipts,
         audit: audit::Audit::new(store(), clock(), me(), vaults(), outbound().figures().clone()),
         vaults: vaults(),

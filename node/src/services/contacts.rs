@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use klp::message::{Negotiated, Wants, kind};
+use klp::statement::certificate::Credential;
 use klp::statement::ticket::{self, Ticket, TicketError};
-use klp::{Cbor as _, NodeId, Refusal, limits};
+use klp::{Cbor as _, Did, NodeId, Refusal, Timestamp, Verified, limits};
 use serde_json::json;
 use store::audit::Entry;
 use store::contacts::{AddError, Added, Contact, Device};
-use store::{Store, StoreError};
+use store::{Store, StoreError, Tx};
 
 use super::directory::Directory;
 use super::grants::Grants;
@@ -60,18 +61,23 @@ impl Contacts {
     /// # Errors
     /// `internal`
     pub async fn ticket(&self) -> Result<view::Ticket, Fault> {
+        let ticket = self.signed_ticket(self.outbound.ticket_addresses())?;
+        Ok(view::Ticket { ticket: ticket::to_line(&ticket), expires: show::time(ticket.expires) })
+    }
+
+    /// My ticket with these addresses.
+    pub(super) fn signed_ticket(&self, addresses: Vec<String>) -> Result<Verified<Ticket>, Fault> {
         let now = self.clock.now();
         let exchange = self.keys.exchange().ok_or_else(|| Fault::internal("there is no exchange key"))?;
-        let ticket = self.me.sign(Ticket {
+        Ok(self.me.sign(Ticket {
             node: self.me.node(),
             owner: self.me.owner(),
             introduction: self.me.introduction(),
-            addresses: self.outbound.ticket_addresses(),
+            addresses,
             exchange,
             issued: now,
             expires: now.after(limits::TICKET_LIFE),
-        });
-        Ok(view::Ticket { ticket: ticket::to_line(&ticket), expires: show::time(ticket.expires) })
+        }))
     }
 
     /// Adds the person of a ticket under a name.
@@ -82,10 +88,24 @@ impl Contacts {
         let name = petname(name)?;
         let now = self.clock.now();
         let (ticket, credential) = ticket::from_line(line, now).map_err(not_a_ticket)?;
+        self.admits(&ticket, &credential)?;
+        let contact = of_ticket(name, &ticket, &credential, now);
+        let (row, actor) = (contact.clone(), self.me.owner().0);
+        let written = self.store.write(move |tx| keep(tx, &row, actor, now));
+        written.await.map_err(not_added)?;
+        self.added(&contact).await?;
+        Ok(self.shown(&contact))
+    }
+
+    /// Whether somebody with this ticket may become a contact.
+    ///
+    /// # Errors
+    /// `invalid` for our own, `revoked`, `signature` when another next key was pinned.
+    pub(super) fn admits(&self, ticket: &Ticket, credential: &Credential) -> Result<(), Fault> {
         if ticket.owner == self.me.owner() {
             return Err(Fault::new(Refusal::Invalid, "this is your own ticket").hint("give it to somebody else"));
         }
-        if !store::revocations::stands(&self.store.view()?, &credential) {
+        if !store::revocations::stands(&self.store.view()?, credential) {
             return Err(Fault::new(Refusal::Revoked, "the owner of this node has revoked its certificate")
                 .hint("nothing was added; ask them for a ticket of another device"));
         }
@@ -97,26 +117,14 @@ impl Contacts {
             )
             .hint("nothing was changed; compare the six words of the owner with them by voice"));
         }
-        let contact = Contact {
-            name,
-            owner: ticket.owner,
-            nodes: vec![Device { node: ticket.node, addresses: ticket.addresses.clone() }],
-            next: Some(credential.certificate().next_key),
-            ticket: ticket.signed().as_bytes().to_vec(),
-            certificates: vec![ticket.introduction.to_bytes()],
-            added: now,
-        };
-        let (row, actor) = (contact.clone(), self.me.owner().0);
-        let written = self.store.write(move |tx| {
-            let added = store::contacts::add(tx, &row)?;
-            let kind = if added == Added::New { "added" } else { "refreshed" };
-            tx.audit(Entry::new("contact", kind, now).by(Some(actor)).on(&row.name).with("did", row.owner))?;
-            Ok(())
-        });
-        written.await.map_err(not_added)?;
+        Ok(())
+    }
+
+    /// Somebody was kept: they count from now on, and it is told.
+    pub(super) async fn added(&self, contact: &Contact) -> Result<(), Fault> {
         self.reload().await?;
         self.bus.say("contact.added", json!({ "name": contact.name, "did": contact.owner.to_string() }));
-        Ok(self.shown(&contact))
+        Ok(())
     }
 
     /// Brings what is stored into memory.
@@ -210,7 +218,7 @@ impl Contacts {
         found.ok_or_else(|| Fault::not_found("contact", name).hint("see `kos contact list`"))
     }
 
-    fn shown(&self, contact: &Contact) -> view::Contact {
+    pub(super) fn shown(&self, contact: &Contact) -> view::Contact {
         let node = contact.nodes.first().map(|device| device.node);
         view::Contact {
             name: contact.name.clone(),
@@ -223,6 +231,27 @@ impl Contacts {
             path: node.and_then(|node| self.outbound.path_now(node)),
         }
     }
+}
+
+/// What is kept of somebody whose ticket holds.
+pub(super) fn of_ticket(name: String, ticket: &Verified<Ticket>, credential: &Credential, now: Timestamp) -> Contact {
+    Contact {
+        name,
+        owner: ticket.owner,
+        nodes: vec![Device { node: ticket.node, addresses: ticket.addresses.clone() }],
+        next: Some(credential.certificate().next_key),
+        ticket: ticket.signed().as_bytes().to_vec(),
+        certificates: vec![ticket.introduction.to_bytes()],
+        added: now,
+    }
+}
+
+/// Keeps somebody, with the entry that says so.
+pub(super) fn keep(tx: &mut Tx, contact: &Contact, actor: Did, now: Timestamp) -> Result<Added, AddError> {
+    let added = store::contacts::add(tx, contact)?;
+    let kind = if added == Added::New { "added" } else { "refreshed" };
+    tx.audit(Entry::new("contact", kind, now).by(Some(actor)).on(&contact.name).with("did", contact.owner))?;
+    Ok(added)
 }
 
 fn negotiated(outcome: klp::message::Outcomes) -> view::Capability {
@@ -245,7 +274,7 @@ fn not_a_ticket(error: TicketError) -> Fault {
         .hint("nothing was added; ask for a fresh ticket (`kos contact ticket` on their side) and paste the whole line")
 }
 
-fn not_added(error: AddError) -> Fault {
+pub(super) fn not_added(error: AddError) -> Fault {
     match error {
         AddError::AnotherKey { name, known } => Fault::new(
             Refusal::Exists,

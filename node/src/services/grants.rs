@@ -85,6 +85,37 @@ impl Grants {
     /// `not_found`, `invalid`, `locked`, `rolled_back`
     pub async fn add(&self, who: &str, what: &str, limits: Limits) -> Result<view::Grant, Fault> {
         let holder = self.holder(who)?;
+        let (agent, capability) = self.named(what)?;
+        self.sound()?;
+        let owner = self.vaults.owner()?;
+        let statement = self.statement(holder, self.me.node(), agent, &capability, None, limits)?;
+        let grant = Verified::sign(statement, &owner);
+        self.issue(&grant, "added").await?;
+        self.deliver(vec![grant.clone()], holder);
+        self.shown(&self.held(grant.id()).await?)
+    }
+
+    /// Whether this could be granted now.
+    ///
+    /// # Errors
+    /// As [`Grants::add`].
+    pub(super) fn could(&self, what: &str, limits: Limits) -> Result<(), Fault> {
+        let (agent, capability) = self.named(what)?;
+        self.sound()?;
+        self.vaults.owner()?;
+        self.statement(self.me.owner(), self.me.node(), agent, &capability, None, limits).map(drop)
+    }
+
+    /// The newest grant of this person that I hold.
+    pub(super) async fn newest_from(&self, issuer: OwnerId) -> Result<Option<view::Grant>, Fault> {
+        let now = self.clock.now();
+        let held = self.store.read(move |view| store::grants::with(view, Side::Received, &issuer.0, now)).await?;
+        let mine = held.iter().filter(|held| self.is_mine(held)).max_by_key(|held| held.added);
+        mine.map(|held| self.shown(held)).transpose()
+    }
+
+    /// An agent of mine and one of its capabilities, written `AGENT.CAPABILITY`.
+    fn named(&self, what: &str) -> Result<(AgentId, String), Fault> {
         let (name, capability) = what.rsplit_once('.').ok_or_else(|| {
             Fault::new(Refusal::Invalid, format!("\"{what}\" names no capability")).hint("write it as AGENT.CAPABILITY")
         })?;
@@ -94,13 +125,7 @@ impl Grants {
             let known: Vec<&str> = entry.manifest.capabilities.iter().map(|one| one.name.as_str()).collect();
             return Err(Fault::not_found("capability", what).hint(format!("{name} has: {}", known.join(", "))));
         }
-        self.sound()?;
-        let owner = self.vaults.owner()?;
-        let statement = self.statement(holder, self.me.node(), entry.id, capability, None, limits)?;
-        let grant = Verified::sign(statement, &owner);
-        self.issue(&grant, "added").await?;
-        self.deliver(vec![grant.clone()], holder);
-        self.shown(&self.held(grant.id()).await?)
+        Ok((entry.id, capability.to_owned()))
     }
 
     /// Hands a grant that I hold on to somebody else.

@@ -99,7 +99,7 @@ impl Revocations {
                 for signed in &told.revocations {
                     this.learn(signed).await?;
                 }
-                Ok(Empty)
+                Ok::<_, Refusal>(Empty)
             }
         });
     }

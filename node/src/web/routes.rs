@@ -9,6 +9,7 @@ mod events;
 mod find;
 mod grants;
 mod node;
+mod pairing;
 mod receipts;
 mod secrets;
 mod vaults;
@@ -45,6 +46,12 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/contacts/{name}"),
     ("PATCH", "/v1/contacts/{name}"),
     ("DELETE", "/v1/contacts/{name}"),
+    ("GET", "/v1/pair"),
+    ("POST", "/v1/pair"),
+    ("POST", "/v1/pair/join"),
+    ("GET", "/v1/pair/{mailbox}"),
+    ("DELETE", "/v1/pair/{mailbox}"),
+    ("POST", "/v1/pair/{mailbox}/decide"),
     ("POST", "/v1/agents/serve"),
     ("GET", "/v1/agents"),
     ("POST", "/v1/agents"),
@@ -119,6 +126,10 @@ fn table() -> OpenApiRouter<Face> {
         .routes(routes!(contacts::ticket))
         .routes(routes!(contacts::list, contacts::add))
         .routes(routes!(contacts::show, contacts::rename, contacts::remove))
+        .routes(routes!(pairing::list, pairing::issue))
+        .routes(routes!(pairing::join))
+        .routes(routes!(pairing::show, pairing::cancel))
+        .routes(routes!(pairing::decide))
         .routes(routes!(agents::serve))
         .routes(routes!(agents::list, agents::add))
         .routes(routes!(agents::show, agents::remove))
@@ -170,8 +181,9 @@ pub(super) fn app(node: Node, url: String, stop: Stop) -> Router {
 const EVERYWHERE: [&str; 4] = ["400", "403", "408", "413"];
 
 /// Routes that ask other nodes: one may break off (502), be out of reach (503) or say nothing in time (504).
-const FAR: [(&str, &str); 4] = [
+const FAR: [(&str, &str); 5] = [
     ("GET", "/v1/ping/{who}"),
+    ("POST", "/v1/pair/join"),
     ("GET", "/v1/contacts/{name}"),
     ("POST", "/v1/ask"),
     ("POST", "/v1/grants/{id}/delegate"),

@@ -12,6 +12,7 @@ mod file;
 pub mod grants;
 pub mod home;
 pub mod identity;
+pub mod pairings;
 mod passphrase;
 pub mod receipts;
 pub mod records;

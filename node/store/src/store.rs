@@ -233,6 +233,7 @@ impl Store {
             audit::flush_denials(tx, now)?;
             crate::requests::forget_expired(tx, now)?;
             crate::records::drop_expired(tx, now)?;
+            crate::pairings::forget_expired(tx, now)?;
             audit::checkpoint_if_due(tx, now)
         })
         .await

@@ -84,6 +84,8 @@ tables! {
     Denials "denials";
     /// Day to the denials of strangers that became entries.
     DenialDays "denial_days";
+    /// HMAC(mailbox) to a pairing code.
+    Pairings "pairings";
 }
 
 /// The keys of all tables, derived once.

@@ -10,6 +10,7 @@ pub mod hello;
 pub mod identity;
 pub mod limits;
 pub mod message;
+pub mod pairing;
 pub mod refusal;
 pub mod rule;
 pub mod sealed;

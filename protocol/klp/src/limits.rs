@@ -94,3 +94,19 @@ pub const BLOB_OFFER_LIFE: Duration = Duration::from_secs(24 * 3600);
 pub const BLOB_STREAMS: usize = 4;
 /// Blobs served at once, and blobs fetched at once: each holds two pieces of 256 KiB.
 pub const BLOB_STREAMS_ALL: usize = 32;
+/// Life of a pairing code.
+pub const PAIR_LIFE: Duration = Duration::from_secs(10 * 60);
+/// Wrong tries that burn a pairing code: a guesser succeeds once in three thousand million.
+pub const PAIR_TRIES: u64 = 3;
+/// Pairing codes of one node that are open at once: one for each person in the room.
+pub const PAIR_CODES: usize = 4;
+/// Runs of the key exchange that a node has begun and not ended, of all peers together, and each for at most a minute.
+pub const PAIR_RUNS: usize = 16;
+/// Life of a run: three round trips over a bad line, and what two phones need to wake up.
+pub const PAIR_RUN_LIFE: Duration = Duration::from_secs(60);
+/// Runs that all peers together may begin in a minute: each costs two multiplications on a curve.
+pub const PAIR_RATE: usize = 32;
+/// What one side says of itself in a pairing: a ticket with some addresses, and a name.
+pub const PAIR_IDENTITY: usize = 2048;
+/// Nodes that a joiner proves itself to before it gives up: each may try one password of its own.
+pub const PAIR_ASKED: usize = 8;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::codec::{Digest, Value};
+use crate::codec::{Bytes, Digest, Value};
 use crate::identity::{Did, OwnerId};
 use crate::signed::Signed;
 use crate::statement::card::CardEntry;
@@ -13,6 +13,7 @@ use crate::statement::certificate::Introduction;
 use crate::statement::grant::Grant;
 use crate::statement::receipt::{Acknowledgement, Order, Outcome};
 use crate::statement::revocation::{Revocation, RevocationHead};
+use crate::statement::ticket::Ticket;
 use crate::time::Timestamp;
 use crate::{cbor_enum, cbor_struct, limits};
 
@@ -40,9 +41,15 @@ pub mod kind {
     pub const ACKNOWLEDGE: &str = "receipt.acknowledge";
     /// Of these calls I miss your acknowledgement. [`super::Missing`] to [`super::Acknowledgements`].
     pub const MISSING: &str = "receipt.missing";
+    /// I was told a code of yours. [`super::PairOpen`] to [`super::PairOpened`].
+    pub const PAIR_OPEN: &str = "pair.open";
+    /// This shows that I know it, and who I am. [`super::PairProve`] to [`super::PairProved`].
+    pub const PAIR_PROVE: &str = "pair.prove";
+    /// I have seen who you are. [`super::PairFinish`] to [`super::PairFinished`].
+    pub const PAIR_FINISH: &str = "pair.finish";
 
     /// All of them, for the table that says who may ask what.
-    pub const ALL: [&str; 11] = [
+    pub const ALL: [&str; 14] = [
         PING,
         INTRODUCE,
         DIRECTORY,
@@ -54,6 +61,9 @@ pub mod kind {
         DELIVER_REVOCATION,
         ACKNOWLEDGE,
         MISSING,
+        PAIR_OPEN,
+        PAIR_PROVE,
+        PAIR_FINISH,
     ];
 }
 
@@ -238,5 +248,91 @@ cbor_struct! {
     pub struct Acknowledgements {
         /// At most 256.
         1 found: Vec<Acknowledge>, max limits::LIST;
+    }
+}
+
+cbor_struct! {
+    /// Begins a run of a pairing.
+    pub struct PairOpen {
+        /// Which code: its first word and its number.
+        1 mailbox: String, max limits::NAME;
+        /// Names the run: 16 random bytes.
+        2 run: [u8; 16];
+        /// The joiner's message of the key exchange.
+        3 share: [u8; 32];
+    }
+}
+
+cbor_struct! {
+    /// The run has begun.
+    pub struct PairOpened {
+        /// The issuer's message of the key exchange.
+        1 share: [u8; 32];
+    }
+}
+
+cbor_struct! {
+    /// The one try of a run.
+    pub struct PairProve {
+        /// Which code.
+        1 mailbox: String, max limits::NAME;
+        /// Which run.
+        2 run: [u8; 16];
+        /// The joiner's [`PairIdentity`], sealed.
+        3 sealed: Bytes, max limits::PAIR_IDENTITY + 16;
+        /// Shows that the joiner knows the code.
+        4 proof: [u8; 32];
+    }
+}
+
+cbor_struct! {
+    /// The try was right.
+    pub struct PairProved {
+        /// The issuer's [`PairIdentity`], sealed.
+        1 sealed: Bytes, max limits::PAIR_IDENTITY + 16;
+        /// Shows that the issuer knows the code, over the whole transcript.
+        2 proof: [u8; 32];
+    }
+}
+
+cbor_struct! {
+    /// The end of a pairing.
+    pub struct PairFinish {
+        /// Which code.
+        1 mailbox: String, max limits::NAME;
+        /// Which run.
+        2 run: [u8; 16];
+        /// Shows that the joiner holds the same transcript.
+        3 proof: [u8; 32];
+    }
+}
+
+cbor_enum! {
+    /// Whether the issuer gives the joiner something to begin with.
+    pub enum FirstGrant {
+        /// Nothing.
+        1 Nothing "none";
+        /// Its owner is asked.
+        2 Asked "asked";
+        /// It is being made, and comes as any grant.
+        3 Coming "coming";
+    }
+}
+
+cbor_struct! {
+    /// Both are contacts now.
+    pub struct PairFinished {
+        /// What comes next.
+        1 first: FirstGrant;
+    }
+}
+
+cbor_struct! {
+    /// Who somebody is; it travels sealed under the key of a run.
+    pub struct PairIdentity {
+        /// Where their node is, and whose it is.
+        1 ticket: Signed<Ticket>;
+        /// What they would like to be called.
+        2 name: Option<String>, max limits::NAME;
     }
 }

@@ -68,6 +68,8 @@ refusals! {
     Internal 33 "internal" true 1 500 "something failed inside" "see the log; the request changed nothing";
     State 34 "state" false 7 409 "not possible in the present state" "see the message";
     Failed 35 "failed" false 1 500 "the work failed" "see the message";
+    WrongCode 36 "wrong_code" false 3 403 "the code is wrong" "compare the words with the other person; three wrong tries burn a code";
+    Burnt 37 "burnt" false 3 410 "this code was used, burnt by wrong tries, or taken back" "ask for a new code: `kos pair` on their side";
 }
 
 impl Refusal {

@@ -20,8 +20,15 @@ pub struct Refused {
 }
 
 impl Refused {
-    pub(crate) fn new(refusal: Refusal, message: impl Into<String>) -> Self {
+    /// With words of its own.
+    pub fn new(refusal: Refusal, message: impl Into<String>) -> Self {
         Self { refusal, message: message.into() }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal, refusal.message())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Being found: what is said of this node, to whom, and for how long.
 //!
-//! Nothing is said before there is a contact or a listed agent. The DHT hears digests of tags and DIDs; cards of listed agents
+//! Nothing is said before there is a contact or a listed agent, but for the mailbox of an open pairing code. The DHT hears digests of tags and DIDs; cards of listed agents
 //! travel by gossip and on request.
 
 use std::collections::BTreeSet;
@@ -15,17 +15,18 @@ use mesh::Topic;
 use super::Directory;
 use crate::bus::Bus;
 use crate::keys::Keys;
+use crate::meeting::Meeting;
 
 /// Changes that come together are said together.
 const TOGETHER: Duration = Duration::from_millis(100);
 
 impl Directory {
     /// Says what is to be said, again whenever agents or contacts change, until the node stops.
-    pub(crate) async fn announce(self, bus: Bus, keys: Keys, mdns: bool) {
+    pub(crate) async fn announce(self, bus: Bus, keys: Keys, meeting: Meeting, mdns: bool) {
         let mut changes = bus.listen("*", None);
         let mut said = BTreeSet::new();
         loop {
-            self.say(&mut said, &keys, mdns).await;
+            self.say(&mut said, &keys, &meeting, mdns).await;
             let changed = async {
                 while let Some(heard) = changes.next().await {
                     let matters = match &heard {
@@ -47,14 +48,19 @@ impl Directory {
         }
     }
 
-    async fn say(&self, said: &mut BTreeSet<Digest>, keys: &Keys, mdns: bool) {
+    async fn say(&self, said: &mut BTreeSet<Digest>, keys: &Keys, meeting: &Meeting, mdns: bool) {
         let agents = self.agents.all();
         let listed: Vec<_> = agents
             .iter()
             .filter(|entry| entry.manifest.visibility != Visibility::Private && entry.state.answers())
             .collect();
         let known = !self.people.all().is_empty();
-        let mut wanted = BTreeSet::new();
+        // Before the DHT, whose answers take their time: who pairs waits for it.
+        let looking = mdns && (known || !listed.is_empty() || meeting.is_on());
+        if let Err(error) = self.outbound.mesh().set_mdns(looking).await {
+            tracing::debug!(%error, "looking for peers on the local network does not work");
+        }
+        let mut wanted: BTreeSet<Digest> = meeting.keys().into_iter().collect();
         if known || !listed.is_empty() {
             wanted.extend([did_key(&self.me.node().0), did_key(&self.me.owner().0)]);
             self.put_record(keys).await;
@@ -79,9 +85,6 @@ impl Directory {
             }
         }
         *said = wanted;
-        if let Err(error) = self.outbound.mesh().set_mdns(mdns && (known || !listed.is_empty())).await {
-            tracing::debug!(%error, "looking for peers on the local network does not work");
-        }
     }
 
     /// Addresses that everybody may hear: only confirmed ones, so that a node behind a router without a relay says nothing.
@@ -117,5 +120,10 @@ fn matters(name: &str) -> bool {
             | "contact.added"
             | "contact.removed"
             | "reach.changed"
+            | "pair.opened"
+            | "pair.joining"
+            | "pair.joined"
+            | "pair.done"
+            | "pair.ended"
     )
 }

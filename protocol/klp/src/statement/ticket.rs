@@ -64,7 +64,15 @@ pub fn from_line(line: &str, now: Timestamp) -> Result<(Verified<Ticket>, Creden
     let body =
         line.trim().strip_prefix(PREFIX).filter(|body| body.len() <= 2 * limits::RECORD).ok_or(TicketError::Form)?;
     let bytes = bs58::decode(body).into_vec().map_err(|_| TicketError::Damaged)?;
-    let ticket = Signed::<Ticket>::from_bytes(bytes).verify().map_err(|_| TicketError::Damaged)?;
+    check(&Signed::from_bytes(bytes), now)
+}
+
+/// Checks a ticket.
+///
+/// # Errors
+/// [`TicketError`]
+pub fn check(signed: &Signed<Ticket>, now: Timestamp) -> Result<(Verified<Ticket>, Credential), TicketError> {
+    let ticket = signed.verify().map_err(|_| TicketError::Damaged)?;
     if now > ticket.expires || ticket.expires.since(ticket.issued) > limits::TICKET_LIFE {
         return Err(TicketError::Expired);
     }
