@@ -59,7 +59,7 @@ use serde::Deserialize;
 pub(crate) use check::within;
 pub use mistake::{FileError, Mistake, What};
 pub use place::{Home, Internet, Name, Nat, Node, Server};
-pub use step::{Ask, Carries, Do, Ends, Find, Goes, Halves, Reach, Route, Slow, Stays};
+pub use step::{Ask, Carries, Do, Ends, Find, Goes, Halves, Learns, Reach, Revoke, Route, Slow, Stays};
 
 use crate::crowd::Setting;
 

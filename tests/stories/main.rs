@@ -15,6 +15,7 @@ mod idle;
 mod interop;
 mod killed;
 mod local_api;
+mod observed;
 mod peers;
 mod permission;
 mod power;

@@ -164,6 +164,11 @@ impl<'s> Names<'s> {
                 within("kbit_s", slow.kbit_s, 0, 1 << 30).map_err(|what| (None, what))
             }
             Do::Watch(name) | Do::Unread(name) => self.server(name).map_err(somewhere),
+            Do::Revoke(revoke) => self.pair(&revoke.to, &revoke.by).map_err(somewhere),
+            Do::Learns(learns) => {
+                self.pair(&learns.node, &learns.of).map_err(somewhere)?;
+                time("within_s", learns.within_s)
+            }
             Do::Wait(seconds) => time("wait", *seconds),
         }
     }

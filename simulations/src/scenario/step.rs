@@ -44,6 +44,10 @@ pub enum Do {
     Watch(Name),
     /// What was written down names both nodes' relay, and holds no word that was said and no owner.
     Unread(Name),
+    /// Somebody takes back what it granted somebody else.
+    Revoke(Revoke),
+    /// Whoever held a grant knows that it was revoked.
+    Learns(Learns),
     /// Seconds pass.
     Wait(u64),
 }
@@ -177,4 +181,26 @@ pub struct Slow {
     pub home: Name,
     /// Kilobits in a second; 0 for as fast as it goes.
     pub kbit_s: u64,
+}
+
+/// Taking back.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoke {
+    /// Who granted it.
+    pub by: Name,
+    /// Who holds it.
+    pub to: Name,
+}
+
+/// Knowing that something was taken back, by the node's own list of grants.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Learns {
+    /// Who knows it.
+    pub node: Name,
+    /// Who revoked it.
+    pub of: Name,
+    /// Until when.
+    pub within_s: u64,
 }
