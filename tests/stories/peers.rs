@@ -103,14 +103,14 @@ async fn k5_a_kind_registered_while_the_node_runs_answers_and_stops_when_it_is_r
     let node = peer.dial(&bob).await;
     let ask = || peer.ask::<Pong>(node, KIND, &Empty);
     assert_eq!(ask().await.unwrap_err(), Refusal::NoHandler);
-    bob.node.inbound().answer(KIND, Access::Anybody, |_: Caller, _: Empty| async {
-        Ok::<_, Refusal>(Pong { now: now() })
-    });
+    bob.node
+        .inbound()
+        .answer(KIND, Access::Anybody, |_: Caller, _: Empty| async { Ok::<_, Refusal>(Pong { now: now() }) });
     assert!(ask().await.is_ok());
     assert!(bob.node.status().await.unwrap().handlers.contains(&KIND.to_owned()));
-    bob.node.inbound().answer(KIND, Access::Contact, |_: Caller, _: Empty| async {
-        Ok::<_, Refusal>(Pong { now: now() })
-    });
+    bob.node
+        .inbound()
+        .answer(KIND, Access::Contact, |_: Caller, _: Empty| async { Ok::<_, Refusal>(Pong { now: now() }) });
     assert_eq!(ask().await.unwrap_err(), Refusal::Denied, "who may ask is part of the registration");
     bob.node.inbound().unregister(KIND);
     assert_eq!(ask().await.unwrap_err(), Refusal::NoHandler);

@@ -127,7 +127,8 @@ impl Pair {
     async fn issue(&self, terminal: &Terminal) -> Result<Answer, Failure> {
         // Where nobody can be asked, naming a grant is the yes to it.
         let approved = self.yes || (self.grant.is_some() && !self.is_asked(terminal));
-        let code: view::PairCode = terminal.client.call(Call::post("/v1/pair").json(&self.body(None, approved))?).await?;
+        let code: view::PairCode =
+            terminal.client.call(Call::post("/v1/pair").json(&self.body(None, approved))?).await?;
         if terminal.json {
             return terminal.answer(&code, |_| String::new());
         }
@@ -261,5 +262,9 @@ fn list(states: &[view::PairState]) -> String {
         let grant = format!("{offer} {}", state.first);
         [state.mailbox.clone(), state.state.clone(), state.tries_left.to_string(), who, grant, state.expires.clone()]
     });
-    table(["MAILBOX", "STATE", "TRIES LEFT", "CONTACT", "FIRST GRANT", "EXPIRES"], rows.collect(), "no codes: `kos pair`")
+    table(
+        ["MAILBOX", "STATE", "TRIES LEFT", "CONTACT", "FIRST GRANT", "EXPIRES"],
+        rows.collect(),
+        "no codes: `kos pair`",
+    )
 }

@@ -276,7 +276,12 @@ impl Node {
         }
         let running = [
             tokio::spawn(self.clone().follow(events, principals)),
-            tokio::spawn(self.directory.clone().announce(bus.clone(), keys, self.pairing.meeting().clone(), config.mdns)),
+            tokio::spawn(self.directory.clone().announce(
+                bus.clone(),
+                keys,
+                self.pairing.meeting().clone(),
+                config.mdns,
+            )),
             tokio::spawn(self.clone().share(config.events.share.clone())),
             tokio::spawn(self.clone().tick(components, put_off, !config.basics.bootstrap.is_empty())),
         ];

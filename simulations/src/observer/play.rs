@@ -182,7 +182,7 @@ fn rows<'v>(grants: &'v Value, contact: &str) -> impl Iterator<Item = &'v Value>
 /// Whether this is the answer that must come: a verified quotation, or the refusal of this code.
 fn answered(said: Result<Value, Refused>, refusal: Option<&str>) -> Result<String, String> {
     match (said, refusal) {
-        (Err(refused), Some(code)) if refused.code == code => Ok(String::new()),
+        (Err(refused), Some(codes)) if codes.split(" or ").any(|code| refused.code == code) => Ok(refused.code),
         (Err(refused), _) => Err(refused.to_string()),
         (Ok(_), Some(code)) => Err(format!("an answer, and not {code}")),
         (Ok(answer), None) => {

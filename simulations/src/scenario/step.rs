@@ -65,7 +65,7 @@ pub struct Ask {
     /// Whether to ask again until it is answered.
     #[serde(default)]
     pub again: bool,
-    /// That it must fail, with this code.
+    /// That it must fail, with this code; several are parted by ` or `.
     pub refused: Option<String>,
 }
 

@@ -185,7 +185,11 @@ impl Pairing {
         let mut worth = BTreeSet::new();
         for node in nodes {
             let again = asked.get(&node).is_none_or(|at| now.duration_since(*at) >= AGAIN);
-            if node != self.me.node() && !settled.contains(&node) && again && (asked.len() < ASKED || asked.contains_key(&node)) {
+            if node != self.me.node()
+                && !settled.contains(&node)
+                && again
+                && (asked.len() < ASKED || asked.contains_key(&node))
+            {
                 asked.insert(node, now);
                 worth.insert(node);
             }
@@ -206,13 +210,7 @@ impl Pairing {
     }
 
     /// Proves to a node that we know the code, and has it proved by it.
-    async fn prove(
-        &self,
-        node: NodeId,
-        joiner: Joiner,
-        opened: &PairOpened,
-        me: &PairIdentity,
-    ) -> Result<Met, Fault> {
+    async fn prove(&self, node: NodeId, joiner: Joiner, opened: &PairOpened, me: &PairIdentity) -> Result<Met, Fault> {
         let (proving, prove) = joiner.prove(opened, me)?;
         let proved: PairProved = self.outbound.ask(node, kind::PAIR_PROVE, &prove).await?;
         let (claim, finish) = proving.finish(&proved, self.clock.now()).map_err(|refusal| match refusal {
@@ -238,7 +236,11 @@ impl Pairing {
             };
             let may_have_come = matches!(
                 lost.refusal,
-                Refusal::Unreachable | Refusal::UnknownOutcome | Refusal::Timeout | Refusal::Interrupted | Refusal::Stalled
+                Refusal::Unreachable
+                    | Refusal::UnknownOutcome
+                    | Refusal::Timeout
+                    | Refusal::Interrupted
+                    | Refusal::Stalled
             );
             if !may_have_come || Instant::now() + PAUSE >= deadline {
                 return Err(lost);

@@ -147,7 +147,8 @@ impl Code {
             return Err(CodeError::Form);
         }
         let small = Zeroizing::new(text.to_ascii_lowercase());
-        let mut parts = small.split(|letter: char| letter == '-' || letter.is_whitespace()).filter(|part| !part.is_empty());
+        let mut parts =
+            small.split(|letter: char| letter == '-' || letter.is_whitespace()).filter(|part| !part.is_empty());
         let mut next = || parts.next().ok_or(CodeError::Form);
         let (word, number) = (next()?, next()?);
         let words = [next()?, next()?, next()?];
