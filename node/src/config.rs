@@ -49,11 +49,19 @@ pub enum Seal {
 }
 
 /// Reaching others.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reach {
     /// Ranges that count as public: for laboratories.
     pub trust_cidr: Vec<String>,
+    /// Whether to ask the router in front of us to open our ports.
+    pub upnp: bool,
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        Self { trust_cidr: Vec::new(), upnp: true }
+    }
 }
 
 /// Being found.
@@ -169,6 +177,12 @@ impl Settings for Config {
                 Kind::Texts,
                 "cidr",
                 "Range of addresses that counts as public, for laboratories; can be repeated",
+            ),
+            Key::new(
+                "reach.upnp",
+                Kind::Switch,
+                "",
+                "Ask the router to open a port for this node (UPnP), once there is a contact or a listed agent",
             ),
             Key::new(
                 "directory.life_s",

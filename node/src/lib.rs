@@ -12,6 +12,7 @@ mod figures;
 pub mod handbook;
 pub mod inbound;
 mod keys;
+mod life;
 mod me;
 mod meeting;
 pub mod node;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{Either, select};
 use klp::hello::SessionId;
 use klp::message::{Empty, Request, kind};
 use klp::rule::address::{Audience, Scope, may_tell};
@@ -25,6 +26,8 @@ use crate::view;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it may take to reach a node at all: several addresses, then the DHT.
 const REACHING: Duration = Duration::from_secs(15);
+/// How long what is known of a node's addresses is tried alone.
+const HEAD_START: Duration = Duration::from_secs(1);
 /// Nodes whose addresses are remembered from searches.
 const NEARBY: usize = 1024;
 /// Sessions in which we have introduced ourselves; more than a node has connections.
@@ -132,25 +135,23 @@ impl Outbound {
         if let Some(path) = self.mesh.state().borrow().peers.get(&node).and_then(|peer| peer.paths.first()) {
             return Ok(vec![attempt("session", &path.address, "ok", Duration::ZERO)]);
         }
-        let mut attempts = Vec::new();
-        for (step, addresses) in [("known", self.known(node)), ("dht", Vec::new())] {
-            let addresses = if step == "dht" { self.locate(node).await } else { addresses };
-            if addresses.is_empty() {
-                continue;
-            }
-            let begun = Instant::now();
-            let dialled = tokio::time::timeout(REACHING, self.mesh.dial(node, addresses.clone())).await;
-            let result = match &dialled {
-                Ok(Ok(_)) => "ok".to_owned(),
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "no answer in time".to_owned(),
-            };
-            for address in &addresses {
-                attempts.push(attempt(step, address, &result, begun.elapsed()));
-            }
-            if matches!(dialled, Ok(Ok(_))) {
-                return Ok(attempts);
-            }
+        let first = self.dial("known", node, self.known(node));
+        let second = async { self.dial("dht", node, self.locate(node).await).await };
+        tokio::pin!(first, second);
+        let (mut attempts, left) = match tokio::time::timeout(HEAD_START, &mut first).await {
+            Ok((true, attempts)) => return Ok(attempts),
+            Ok((false, attempts)) => (attempts, Either::Left(second)),
+            // What is known may be old and lead nowhere, which takes long to notice: the DHT is asked beside it.
+            Err(_) => match select(first, second).await {
+                Either::Left(((true, attempts), _)) | Either::Right(((true, attempts), _)) => return Ok(attempts),
+                Either::Left(((false, attempts), left)) => (attempts, Either::Left(left)),
+                Either::Right(((false, attempts), left)) => (attempts, Either::Right(left)),
+            },
+        };
+        let (reached, more) = left.await;
+        attempts.extend(more);
+        if reached {
+            return Ok(attempts);
         }
         let tried: Vec<String> = attempts.iter().map(|one| format!("{} ({})", one.address, one.result)).collect();
         let why = if tried.is_empty() {
@@ -160,6 +161,22 @@ impl Outbound {
         };
         Err(Fault::new(Refusal::Unreachable, format!("the node {} cannot be reached: {why}", node.0.short()))
             .hint("check that it is up; a fresh ticket from its owner brings fresh addresses"))
+    }
+
+    /// Connects, and says what was tried.
+    async fn dial(&self, step: &str, node: NodeId, addresses: Vec<Multiaddr>) -> (bool, Vec<view::Attempt>) {
+        if addresses.is_empty() {
+            return (false, Vec::new());
+        }
+        let begun = Instant::now();
+        let dialled = tokio::time::timeout(REACHING, self.mesh.dial(node, addresses.clone())).await;
+        let result = match &dialled {
+            Ok(Ok(_)) => "ok".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        let attempts = addresses.iter().map(|address| attempt(step, address, &result, begun.elapsed())).collect();
+        (matches!(dialled, Ok(Ok(_))), attempts)
     }
 
     /// Where the DHT says that a node is.

@@ -24,6 +24,7 @@ use crate::fault::Fault;
 use crate::figures::Figures;
 use crate::inbound::Inbound;
 use crate::keys::Keys;
+use crate::life::Life;
 use crate::me::Me;
 use crate::note;
 use crate::offers::Offers;
@@ -280,7 +281,7 @@ impl Node {
                 bus.clone(),
                 keys,
                 self.pairing.meeting().clone(),
-                config.mdns,
+                directory::Around { mdns: config.mdns, upnp: config.reach.upnp },
             )),
             tokio::spawn(self.clone().share(config.events.share.clone())),
             tokio::spawn(self.clone().tick(components, put_off, !config.basics.bootstrap.is_empty())),
@@ -338,7 +339,7 @@ fn assemble(
         keys: keys.clone(),
         vaults: vaults(),
         home: config.basics.home.clone(),
-        life: Duration::from_secs(config.directory.life_s),
+        life: Life::new(Duration::from_secs(config.directory.life_s), outbound().mesh().state()),
     });
     let grants = grants::Grants::new(grants::Needs {
         store: store(),

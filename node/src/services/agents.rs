@@ -23,6 +23,7 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::keys::Keys;
+use crate::life::Life;
 use crate::me::{Me, agent_id};
 use crate::view;
 
@@ -67,7 +68,7 @@ pub struct Agents {
     runtime: Runtime,
     home: PathBuf,
     /// How long a card holds.
-    pub(super) life: Duration,
+    pub(super) life: Life,
     live: Arc<Mutex<Live>>,
 }
 
@@ -89,7 +90,7 @@ pub(crate) struct Needs {
     pub(crate) keys: Keys,
     pub(crate) vaults: Vaults,
     pub(crate) home: PathBuf,
-    pub(crate) life: Duration,
+    pub(crate) life: Life,
 }
 
 impl Agents {
@@ -406,7 +407,7 @@ impl Agents {
             tags: tags.into_iter().take(limits::TAGS).collect(),
             seq: now.0,
             issued: now,
-            expires: now.after(self.life),
+            expires: now.after(self.life.now()),
         };
         let (card, introduction) = self.sign(&entry.id, card)?;
         Ok(CardEntry { card: card.signed().clone(), introduction })

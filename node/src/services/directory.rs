@@ -16,6 +16,8 @@ use klp::{Cbor as _, Did, NodeId, OwnerId, Refusal, Timestamp, Verified, limits}
 use store::Store;
 use store::records::{self, Kind, Record};
 
+pub(crate) use announce::Around;
+
 use super::agents::Agents;
 use super::grants::Grants;
 use crate::clock::Clock;

@@ -3,11 +3,12 @@
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    autonat, connection_limits, dcutr, gossipsub, identify, kad, mdns, memory_connection_limits, ping, relay,
+    autonat, connection_limits, dcutr, gossipsub, identify, kad, mdns, memory_connection_limits, ping, relay, upnp,
 };
 
+use crate::renewed::Renewed;
 use crate::scoped::Scoped;
-use crate::{blob, candidates, session};
+use crate::{blob, candidates, pulse, session};
 
 /// Gossip that knows our topics and no others.
 pub(crate) type Gossipsub = gossipsub::Behaviour<
@@ -24,13 +25,15 @@ pub(crate) struct Behaviour {
     pub(crate) blob: blob::Behaviour,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
+    pub(crate) pulse: pulse::Behaviour,
     pub(crate) kad: Scoped<kad::Behaviour<kad::store::MemoryStore>>,
     pub(crate) gossip: Toggle<Gossipsub>,
     pub(crate) relay_client: relay::client::Behaviour,
     pub(crate) relay: Toggle<relay::Behaviour>,
     pub(crate) dcutr: Toggle<dcutr::Behaviour>,
     pub(crate) candidates: candidates::Behaviour,
-    pub(crate) autonat_client: Toggle<autonat::v2::client::Behaviour>,
+    pub(crate) autonat_client: Renewed<Toggle<autonat::v2::client::Behaviour>>,
     pub(crate) autonat_server: Toggle<autonat::v2::server::Behaviour>,
     pub(crate) mdns: Scoped<Toggle<mdns::tokio::Behaviour>>,
+    pub(crate) upnp: Scoped<Toggle<upnp::tokio::Behaviour>>,
 }

@@ -1,14 +1,18 @@
 //! Making a connection, and saying what was tried.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
+use std::time::Duration;
 
 use klp::NodeId;
-use libp2p::swarm::DialError as SwarmDialError;
+use klp::rule::address::Cidr;
 use libp2p::swarm::behaviour::PeerAddresses;
+use libp2p::swarm::{ConnectionId, DialError as SwarmDialError};
 use libp2p::{Multiaddr, PeerId, TransportError};
 use tokio::sync::oneshot;
 
-use crate::path::Path;
+use crate::path::{Kind, Path};
+use crate::patience::Failed;
 use crate::peer::node_of;
 
 /// Callers that wait for one peer; further ones are told to ask again.
@@ -21,8 +25,12 @@ const REMEMBERED: usize = 1024;
 pub struct Attempt {
     /// Where.
     pub address: Multiaddr,
+    /// Which way.
+    pub kind: Kind,
     /// What went wrong there.
     pub error: String,
+    /// How long it took to go wrong; nothing when it was not even begun.
+    pub took: Option<Duration>,
 }
 
 /// A connection, and what was tried in vain before it.
@@ -63,12 +71,13 @@ pub enum DialError {
     Stopped,
 }
 
-impl From<SwarmDialError> for DialError {
-    fn from(error: SwarmDialError) -> Self {
+impl DialError {
+    /// What the swarm says, in words of our own.
+    pub(crate) fn of(error: SwarmDialError, trusted: &[Cidr]) -> Self {
         match error {
             SwarmDialError::NoAddresses => Self::NoAddress,
             SwarmDialError::WrongPeerId { obtained, address } => Self::WrongNode { address, found: node_of(&obtained) },
-            SwarmDialError::Transport(errors) => Self::Unreachable { attempts: attempts(&errors) },
+            SwarmDialError::Transport(errors) => Self::Unreachable { attempts: attempts(&errors, trusted) },
             SwarmDialError::LocalPeerId { .. } => Self::Denied("it is this node itself".to_owned()),
             SwarmDialError::Denied { cause } => Self::Denied(cause.to_string()),
             other => Self::Denied(other.to_string()),
@@ -77,8 +86,14 @@ impl From<SwarmDialError> for DialError {
 }
 
 /// What a failed or a raced dial tells about each address.
-pub(crate) fn attempts(errors: &[(Multiaddr, TransportError<std::io::Error>)]) -> Vec<Attempt> {
-    errors.iter().map(|(address, error)| Attempt { address: address.clone(), error: chain(error) }).collect()
+pub(crate) fn attempts(errors: &[(Multiaddr, TransportError<io::Error>)], trusted: &[Cidr]) -> Vec<Attempt> {
+    let attempt = |(address, error): &(Multiaddr, TransportError<io::Error>)| Attempt {
+        kind: Kind::of(address, trusted),
+        address: address.clone(),
+        error: chain(error),
+        took: if let TransportError::Other(error) = error { Failed::took(error) } else { None },
+    };
+    errors.iter().map(attempt).collect()
 }
 
 /// An error with its causes, in one line.
@@ -100,18 +115,42 @@ pub(crate) struct Dials {
     waiting: HashMap<PeerId, Vec<oneshot::Sender<Result<Dialled, DialError>>>>,
     told: PeerAddresses,
     crossed: HashSet<PeerId>,
+    /// Dials of ours that have not ended: nobody is told of a failure while another one may succeed.
+    begun: HashMap<PeerId, HashSet<ConnectionId>>,
 }
 
 impl Dials {
     pub(crate) fn new() -> Self {
         // SAFETY: a constant above zero.
         let remembered = std::num::NonZeroUsize::new(REMEMBERED).expect("above zero");
-        Self { waiting: HashMap::new(), told: PeerAddresses::new(remembered), crossed: HashSet::new() }
+        let (waiting, crossed, begun) = (HashMap::new(), HashSet::new(), HashMap::new());
+        Self { waiting, told: PeerAddresses::new(remembered), crossed, begun }
     }
 
-    /// Remembers where a peer may be.
-    pub(crate) fn learn(&mut self, peer: PeerId, address: Multiaddr) {
-        self.told.add(peer, address);
+    /// Remembers where a peer may be. Says whether that is news.
+    pub(crate) fn learn(&mut self, peer: PeerId, address: Multiaddr) -> bool {
+        self.told.add(peer, address)
+    }
+
+    /// A dial of ours has begun.
+    pub(crate) fn begin(&mut self, peer: PeerId, dial: ConnectionId) {
+        self.begun.entry(peer).or_default().insert(dial);
+    }
+
+    /// A dial has ended, which may be somebody else's. Says whether none of ours is under way now.
+    pub(crate) fn over(&mut self, peer: &PeerId, dial: ConnectionId) -> bool {
+        let Some(begun) = self.begun.get_mut(peer) else { return true };
+        begun.remove(&dial);
+        let none = begun.is_empty();
+        if none {
+            self.begun.remove(peer);
+        }
+        none
+    }
+
+    /// Whether a dial of ours is under way.
+    pub(crate) fn is_dialling(&self, peer: &PeerId) -> bool {
+        self.begun.contains_key(peer)
     }
 
     /// Where a peer may be, as far as we were told.
@@ -132,7 +171,7 @@ impl Dials {
     /// of the two, and in it both spoke first. It is worth one more try, from another port; a second failure is one.
     pub(crate) fn has_crossed(&mut self, peer: PeerId, error: &SwarmDialError) -> bool {
         let SwarmDialError::Transport(errors) = error else { return false };
-        let crossed = attempts(errors).iter().any(|attempt| attempt.error.contains("Handshake failed"));
+        let crossed = attempts(errors, &[]).iter().any(|attempt| attempt.error.contains("Handshake failed"));
         crossed && self.waiting.contains_key(&peer) && self.crossed.insert(peer)
     }
 

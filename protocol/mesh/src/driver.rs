@@ -3,17 +3,15 @@
 //! Commands and notes are always read; the swarm is polled only while the events that it causes have room. Nobody on the way up waits
 //! for the way down: an owner that reads its events late, or waits for an answer while it reads, cannot lock the loop.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use klp::rule::address::Cidr;
 use klp::{Digest, NodeId, limits};
-use libp2p::core::transport::ListenerId;
-use libp2p::swarm::ConnectionId;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::swarm::dial_opts::PeerCondition;
 use libp2p::{Multiaddr, PeerId, Swarm, mdns, metrics};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -23,29 +21,38 @@ use crate::blob::Opened;
 use crate::config::{Config, Role};
 use crate::dial::{DialError, Dialled, Dials};
 use crate::event::{Event, Topic, Verdict};
+use crate::ladder::Ladder;
 use crate::lookups::{LookupError, Lookups};
 use crate::mesh::MeshError;
-use crate::peer::{node_of, peer_of};
-use crate::reach::{Addresses, Relays, Step};
+use crate::peer::peer_of;
+use crate::reach::shown::Upnp;
+use crate::reach::{Addresses, Probes, Punches, Relays, Sightings, Watch};
 use crate::session::{self, Attached, Link, Note, Shared};
 use crate::state::State;
 use crate::swarm::only_loopback;
 use crate::topics::{self, Message, PublishError};
 
 mod dialling;
+mod feeling;
 mod heard;
+mod reaching;
 
 /// Events that wait for their reader before the swarm has to wait; a gossip message more is passed over.
 const PENDING: usize = 256;
 /// How often what is due is looked for.
-const TICK: Duration = Duration::from_secs(1);
-/// How long a circuit may still carry what is on its way after a session has moved to a direct connection.
-const CIRCUIT_GRACE: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_millis(500);
+/// How long connections may take to close when the mesh stops.
+const CLOSE: Duration = Duration::from_secs(1);
 /// How long sessions may take to end when the mesh stops: two seconds for what is open, and their goodbyes.
 const STOP: Duration = Duration::from_secs(8);
 /// Between two attempts to reach a bootstrap peer, at most: the first ones come after 1, 2, 4 and 8 seconds.
 const BOOTSTRAP: Duration = Duration::from_secs(10);
+const FIRST_BOOTSTRAP: Duration = Duration::from_secs(1);
 
+use feeling::Feeling;
+
+/// Who has something, and where they are.
+type Found = Vec<(NodeId, Vec<Multiaddr>)>;
 type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 
 /// What the handle asks.
@@ -56,11 +63,13 @@ pub(crate) enum Command {
     Put { key: Digest, value: Vec<u8>, reply: Reply<(), LookupError> },
     Get { key: Digest, reply: Reply<Option<Vec<u8>>, LookupError> },
     Provide { key: Digest, reply: Option<Reply<(), LookupError>> },
-    Providers { key: Digest, reply: Reply<Vec<(NodeId, Vec<Multiaddr>)>, LookupError> },
+    Providers { key: Digest, reply: Reply<Found, LookupError> },
     Publish { topic: Topic, body: Bytes, reply: Reply<(), PublishError> },
     Subscribe { topic: Topic, on: bool },
     Judge { message: Message, verdict: Verdict },
     Mdns { on: bool, reply: Reply<(), MeshError> },
+    Upnp { on: bool },
+    Relays { addresses: Vec<Multiaddr> },
     Blob { node: NodeId, want: oneshot::Sender<Opened> },
 }
 
@@ -84,7 +93,19 @@ pub(crate) struct Driver {
     relays: Relays,
     dials: Dials,
     lookups: Lookups,
-    circuits: HashMap<ConnectionId, Instant>,
+    trusted: Vec<Cidr>,
+    sightings: Sightings,
+    watch: Watch,
+    probes: Probes,
+    punches: Punches,
+    feeling: Feeling,
+    upnp: Upnp,
+    /// Who can tell us whether we can be dialled, the last one first.
+    servers: VecDeque<PeerId>,
+    /// A question to the directory for relays.
+    search: Option<oneshot::Receiver<Result<Found, LookupError>>>,
+    says_relay: bool,
+    ladder: Ladder,
     metrics: metrics::Metrics,
 }
 
@@ -96,7 +117,7 @@ impl Driver {
         notes: mpsc::Receiver<Note>,
         state: watch::Sender<State>,
         config: &Config,
-        metrics: metrics::Metrics,
+        (metrics, ladder): (metrics::Metrics, Ladder),
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -112,13 +133,23 @@ impl Driver {
             mdns: config.mdns,
             bootstrap: config.bootstrap.clone(),
             bootstrap_at: now,
-            bootstrap_wait: TICK,
+            bootstrap_wait: FIRST_BOOTSTRAP,
             refill_at: now + limits::RECORD_LIFE,
-            addresses: Addresses::new(config.trust_cidr.clone(), config.external.clone()),
+            addresses: Addresses::new(config.trust_cidr.clone(), config.external.clone(), now),
             relays: Relays::new(config.relays.clone(), now),
             dials: Dials::new(),
             lookups: Lookups::new(config.check_record.clone(), config.wall.clone(), config.limits.record_life),
-            circuits: HashMap::new(),
+            trusted: config.trust_cidr.clone(),
+            sightings: Sightings::default(),
+            watch: Watch::new(now, (config.wall)()),
+            probes: Probes::new(now),
+            punches: Punches::default(),
+            feeling: Feeling::new(now),
+            upnp: Upnp::default(),
+            servers: VecDeque::new(),
+            search: None,
+            says_relay: false,
+            ladder,
             metrics,
         }
     }
@@ -179,7 +210,7 @@ impl Driver {
             let _gone = self.swarm.disconnect_peer_id(peer);
         }
         let closed = async { while self.swarm.network_info().num_peers() > 0 && self.swarm.next().await.is_some() {} };
-        let _in_time = tokio::time::timeout(TICK, closed).await;
+        let _in_time = tokio::time::timeout(CLOSE, closed).await;
     }
 
     fn obey(&mut self, command: Command) {
@@ -220,6 +251,8 @@ impl Driver {
             Command::Mdns { on, reply } => {
                 let _gone = reply.send(self.set_mdns(on));
             }
+            Command::Upnp { on } => self.set_upnp(on),
+            Command::Relays { addresses } => self.relays_offered(addresses),
             Command::Blob { node, want } => {
                 let peer = peer_of(node);
                 let behaviour = self.swarm.behaviour_mut();
@@ -253,15 +286,15 @@ impl Driver {
             let _gone = reply.send(Err(DialError::Denied("it is this node itself".to_owned())));
             return;
         }
-        for address in addresses.into_iter().take(limits::ADDRESSES) {
-            self.dials.learn(peer, address);
-        }
         if let Some((_, path)) = self.swarm.behaviour().session.best(&peer).filter(|(_, path)| !path.is_relayed()) {
             let _gone = reply.send(Ok(Dialled { path: path.clone(), attempts: Vec::new() }));
+            for address in addresses.into_iter().take(limits::ADDRESSES) {
+                self.dials.learn(peer, address);
+            }
             return;
         }
         self.dials.wait(peer, reply);
-        self.connect(peer, PeerCondition::NotDialing);
+        self.connect_at(peer, addresses.into_iter().take(limits::ADDRESSES));
     }
 
     fn noted(&mut self, note: Note) {
@@ -300,114 +333,20 @@ impl Driver {
                 self.swarm.behaviour_mut().session.open(peer, link.id);
             }
         }
-        self.drop_circuits(node);
-    }
-
-    /// A circuit that no session uses any more is closed a little later: it costs its relay, and it is limited.
-    fn drop_circuits(&mut self, node: NodeId) {
-        if self.shared.table.with(node).iter().any(|link| link.is_relayed()) {
-            return;
-        }
-        let until = Instant::now() + CIRCUIT_GRACE;
-        for connection in self.swarm.behaviour().session.needless(&peer_of(node)) {
-            self.circuits.entry(connection).or_insert(until);
+        if !self.shared.table.with(node).iter().any(|link| link.is_relayed()) {
+            self.drop_circuits(peer);
         }
     }
 
     /// What is due.
     fn tick(&mut self) {
         let now = Instant::now();
-        let due: Vec<_> = self.circuits.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
-        for connection in due {
-            self.circuits.remove(&connection);
-            self.swarm.close_connection(connection);
-        }
+        self.feel(now);
+        self.reach(now);
         self.shared.shelf.tidy();
-        for step in self.relays.tick(now) {
-            self.relay(step, now);
-        }
-        if self.bootstrap_at <= now {
-            self.join(now);
-        }
         if self.refill_at <= now {
             self.refill_at = now + limits::RECORD_LIFE;
             self.lookups.refill();
-        }
-    }
-
-    /// Connects to the bootstrap peers while nobody is in the routing table: soon again when it fails, and then less often.
-    fn join(&mut self, now: Instant) {
-        let routing = crate::lookups::size(&mut self.swarm.behaviour_mut().kad);
-        self.state.send_if_modified(|state| std::mem::replace(&mut state.routing, routing) != routing);
-        if routing > 0 {
-            (self.bootstrap_at, self.bootstrap_wait) = (now + BOOTSTRAP, TICK);
-            return;
-        }
-        self.bootstrap_at = now + self.bootstrap_wait;
-        self.bootstrap_wait = (self.bootstrap_wait * 2).min(BOOTSTRAP);
-        for address in self.bootstrap.clone() {
-            if let Some(libp2p::multiaddr::Protocol::P2p(peer)) = address.iter().last()
-                && !self.swarm.is_connected(&peer)
-            {
-                self.dials.learn(peer, address);
-                self.connect(peer, PeerCondition::DisconnectedAndNotDialing);
-            }
-        }
-    }
-
-    fn relay(&mut self, step: Step, now: Instant) {
-        match step {
-            Step::Dial(peer, address) => {
-                self.dials.learn(peer, address);
-                if self.swarm.is_connected(&peer) {
-                    self.reserve(peer, now);
-                } else {
-                    self.connect(peer, PeerCondition::DisconnectedAndNotDialing);
-                }
-            }
-            Step::Listen(peer, address) => match self.swarm.listen_on(address) {
-                Ok(listener) => self.relays.asked(peer, listener, now),
-                Err(error) => {
-                    tracing::debug!(%peer, %error, "no reservation");
-                    self.relays.failed(peer, now);
-                }
-            },
-            Step::Drop(listener) => {
-                self.swarm.remove_listener(listener);
-            }
-        }
-    }
-
-    /// A relay is connected and identified.
-    fn reserve(&mut self, peer: PeerId, now: Instant) {
-        if self.role == Role::Node
-            && let Some(step) = self.relays.identified(peer)
-        {
-            self.relay(step, now);
-        }
-    }
-
-    fn listener_closed(&mut self, listener: ListenerId) {
-        self.relays.closed(listener, Instant::now());
-        self.publish_addresses();
-    }
-
-    /// Tells everybody who watches where we are.
-    fn publish_addresses(&mut self) {
-        let me = self.shared.me;
-        let named = |addresses: &std::collections::BTreeSet<Multiaddr>| {
-            addresses.iter().map(|address| crate::peer::with_node(address.clone(), me)).collect::<Vec<_>>()
-        };
-        let reach = self.addresses.reach();
-        let reservations: Vec<NodeId> = self.relays.active().filter_map(|peer| node_of(&peer)).collect();
-        let (listen, external) = (named(&self.addresses.listen), named(&self.addresses.external));
-        let mut changed = false;
-        self.state.send_modify(|state| {
-            changed = std::mem::replace(&mut state.reach, reach) != reach;
-            (state.listen, state.external, state.reservations) = (listen, external, reservations);
-        });
-        if changed {
-            self.pending.push_back(Event::Reach(reach));
         }
     }
 }

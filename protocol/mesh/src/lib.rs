@@ -9,6 +9,7 @@
 //!   its rules are in `klp::session`.
 //! - `blob` carries bulk bytes on streams of their own, each against an offer.
 //! - `raw`, for tests only: a peer that writes what it likes.
+//! - `pulse` asks whether a connection is alive, `ladder` counts how peers are reached.
 //! - `lookups` (Kademlia), `topics` (gossip), `reach` (addresses, relays), `lan` (mDNS) hold what waits on their protocol.
 //!
 //! ```no_run
@@ -41,14 +42,18 @@ mod config;
 mod dial;
 mod driver;
 mod event;
+mod ladder;
 mod lookups;
 mod mesh;
 mod metrics;
 mod path;
+mod patience;
 mod peer;
+mod pulse;
 #[cfg(any(test, feature = "raw"))]
 pub mod raw;
 mod reach;
+mod renewed;
 mod scoped;
 mod session;
 mod state;
@@ -67,6 +72,9 @@ pub use mesh::{Mesh, MeshError};
 pub use path::{Kind, Path, RelayLimit, Transport};
 pub use peer::{is_loopback, node_in, with_node};
 pub use prometheus_client::registry::Registry;
+pub use reach::shown::{
+    Mapping, Mappings, Observed, OwnAddress, Probe, Punch, RelayPhase, RelaySource, RelayView, Upnp, Witness,
+};
 pub use state::{Peer, Reach, State};
 pub use swarm::{OpenError, open};
 pub use topics::PublishError;

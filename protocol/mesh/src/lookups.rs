@@ -20,6 +20,8 @@ use crate::peer::node_of;
 
 /// Our own DHT; other networks' peers do not speak it and so never enter our table.
 pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/kos/kad/1");
+/// Relays that everybody may use say under this key that they are some: SHA-256 of the text.
+const RELAYS: &[u8] = b"kos/relay/1";
 /// Queries that may wait at once.
 const QUERIES: usize = 256;
 /// Providers of one key that are worth having.
@@ -103,6 +105,11 @@ pub(crate) fn table(me: PeerId, role: Role, life: Duration) -> Table {
     // Never by itself: a circuit address would make a node behind a router a server.
     table.set_mode(Some(if role == Role::Node { Mode::Client } else { Mode::Server }));
     table
+}
+
+/// The key under which relays are found.
+pub(crate) fn relay_key() -> Digest {
+    Digest::of(&[RELAYS])
 }
 
 fn key_of(digest: &Digest) -> RecordKey {
@@ -240,6 +247,11 @@ impl Lookups {
         let stored = self.stored.entry(peer).or_default();
         *stored += 1;
         *stored <= QUOTA
+    }
+
+    /// Somebody to whom it was told may have forgotten it: it is said again to the next one who comes.
+    pub(crate) fn forgotten(&mut self) {
+        self.untold = true;
     }
 
     /// A new hour: everybody may store again.

@@ -258,6 +258,22 @@ impl Mesh {
         answer.await.unwrap_or(Err(MeshError::Stopped))
     }
 
+    /// Asks the router in front of this machine to open our ports, or no longer. It has no effect while all listeners are loopback.
+    ///
+    /// # Errors
+    /// [`MeshError::Stopped`]
+    pub async fn set_upnp(&self, on: bool) -> Result<(), MeshError> {
+        self.send(Command::Upnp { on }).await
+    }
+
+    /// The relays that contacts offer, each ending in `/p2p/PEER`, instead of those of before. They are used while nobody can dial us.
+    ///
+    /// # Errors
+    /// [`MeshError::Stopped`]
+    pub async fn set_relays(&self, addresses: Vec<Multiaddr>) -> Result<(), MeshError> {
+        self.send(Command::Relays { addresses }).await
+    }
+
     /// Ends the mesh: sessions get two seconds for what is open, then say goodbye. The driver's future resolves when all is done.
     pub fn stop(&self) {
         self.0.stop.cancel();

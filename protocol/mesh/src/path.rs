@@ -61,11 +61,7 @@ impl Path {
         // A listener sees only a random address of a circuit's far end, so the relay part is in its own address.
         let (kind, carrier) = match endpoint {
             ConnectedPoint::Listener { local_addr, .. } if is_relayed(local_addr) => (Kind::Relayed, local_addr),
-            _ if is_relayed(&address) => (Kind::Relayed, &address),
-            _ => match ip_in(&address).map(|ip| Scope::of(ip, trusted)) {
-                Some(Scope::Public) => (Kind::Direct, &address),
-                _ => (Kind::Lan, &address),
-            },
+            _ => (Kind::of(&address, trusted), &address),
         };
         Self { kind, transport: transport_of(carrier), address: address.clone(), limit: None }
     }
@@ -91,6 +87,19 @@ fn transport_of(address: &Multiaddr) -> Transport {
 }
 
 impl Kind {
+    /// Which way an address leads. One that names a host is taken to lead over the internet.
+    pub(crate) fn of(address: &Multiaddr, trusted: &[Cidr]) -> Self {
+        if is_relayed(address) {
+            return Self::Relayed;
+        }
+        match (ip_in(address).map(|ip| Scope::of(ip, trusted)), address.iter().next()) {
+            (Some(Scope::Public), _) | (_, Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_))) => {
+                Self::Direct
+            }
+            _ => Self::Lan,
+        }
+    }
+
     /// `lan`, `direct` or `relayed`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -15,12 +15,19 @@ use libp2p::{Multiaddr, PeerId};
 pub(crate) struct Scoped<B> {
     inner: B,
     admits: fn(&Multiaddr) -> bool,
+    /// Whether an address that it confirms is only one that a third party should try.
+    claims: bool,
     known: HashSet<(ListenerId, Multiaddr)>,
 }
 
 impl<B: NetworkBehaviour> Scoped<B> {
     pub(crate) fn new(inner: B, admits: fn(&Multiaddr) -> bool) -> Self {
-        Self { inner, admits, known: HashSet::new() }
+        Self { inner, admits, claims: false, known: HashSet::new() }
+    }
+
+    /// The same, and what it confirms is no more than a claim.
+    pub(crate) fn claiming(inner: B, admits: fn(&Multiaddr) -> bool) -> Self {
+        Self { claims: true, ..Self::new(inner, admits) }
     }
 
     /// Puts another behaviour in its place, which learns what the old one knew.
@@ -109,6 +116,9 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Scoped<B> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        self.inner.poll(cx)
+        self.inner.poll(cx).map(|event| match event {
+            ToSwarm::ExternalAddrConfirmed(address) if self.claims => ToSwarm::NewExternalAddrCandidate(address),
+            event => event,
+        })
     }
 }

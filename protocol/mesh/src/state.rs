@@ -7,8 +7,10 @@ use std::time::Duration;
 use klp::NodeId;
 use libp2p::Multiaddr;
 
+use crate::dial::Attempt;
 use crate::event::PeerHello;
 use crate::path::Path;
+use crate::reach::shown::{Mappings, OwnAddress, Probe, Punch, RelayView, Upnp};
 
 /// How others can reach us.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +50,10 @@ pub struct Peer {
     pub rtt: Option<Duration>,
     /// What it said, while a session is open.
     pub hello: Option<Arc<PeerHello>>,
+    /// What was tried in vain before the last connection to it was made.
+    pub attempts: Vec<Attempt>,
+    /// How the last attempt to punch a hole to it has ended.
+    pub punch: Option<Punch>,
 }
 
 /// What can be seen of a mesh at any moment.
@@ -65,4 +71,14 @@ pub struct State {
     pub reach: Reach,
     /// Peers in the DHT's routing table.
     pub routing: usize,
+    /// Each of our own addresses, and who says that it reaches us.
+    pub own: Vec<OwnAddress>,
+    /// How others see us, and what it says of the router in front of us.
+    pub mappings: Mappings,
+    /// All relays that are known, whatever their state.
+    pub relays: Vec<RelayView>,
+    /// What third parties found when they dialled us, the newest first.
+    pub probes: Vec<Probe>,
+    /// What the router in front of us does when it is asked to open a port.
+    pub upnp: Upnp,
 }

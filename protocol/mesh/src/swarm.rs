@@ -27,14 +27,17 @@ use crate::blob::{self, Shelf};
 use crate::config::{Config, RelayLimits, Role};
 use crate::driver::Driver;
 use crate::event::Event;
+use crate::ladder::Ladder;
 use crate::mesh::Mesh;
 use crate::metrics::Metrics;
+use crate::patience::Patient;
 use crate::peer::{is_loopback, keypair, peer_of};
+use crate::renewed::Renewed;
 use crate::scoped::Scoped;
 use crate::session::{self, Shared, Table};
 use crate::state::State;
 use crate::weather::{self, Weather};
-use crate::{candidates, lookups, topics};
+use crate::{candidates, lookups, pulse, topics};
 
 /// Commands that wait for the driver, which reads them before anything else.
 const COMMANDS: usize = 64;
@@ -82,7 +85,7 @@ pub fn open(
     let setting = |error: &dyn std::fmt::Display| OpenError::Setting(error.to_string());
     let keypair = keypair(&config.key).map_err(|error| setting(&error))?;
     let me = NodeId(config.key.did());
-    let counted = Metrics::new(registry);
+    let (counted, ladder) = (Metrics::new(registry), Ladder::new(registry));
     let registry = registry.sub_registry_with_prefix("libp2p");
     let (relayed, relay_client) = relay::client::new(peer_of(me));
     let transport = transport(&keypair, relayed, config.weather, registry).map_err(OpenError::Transport)?;
@@ -126,7 +129,8 @@ pub fn open(
         stop,
         metrics: counted,
     });
-    let driver = Driver::new(swarm, shared, received, noted, state, &config, metrics::Metrics::new(registry));
+    let figures = (metrics::Metrics::new(registry), ladder);
+    let driver = Driver::new(swarm, shared, received, noted, state, &config, figures);
     Ok((mesh, incoming, driver.run()))
 }
 
@@ -202,9 +206,10 @@ fn transport(
         .map(|either, _| either.into_inner())
         .or_transport(resolved)
         .map(|either, _| either.into_inner());
-    Ok(metrics::BandwidthTransport::new(all, registry)
+    let all = metrics::BandwidthTransport::new(all, registry)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
-        .boxed())
+        .boxed();
+    Ok(Patient(all).boxed())
 }
 
 fn resolve<T>(inner: T, has_resolver: bool) -> io::Result<dns::tokio::Transport<T>> {
@@ -239,15 +244,19 @@ fn behaviour(config: &Config, keypair: &Keypair, relay_client: relay::client::Be
         blob: blob::Behaviour::default(),
         identify: identify::Behaviour::new(identify),
         ping: ping::Behaviour::default(),
+        pulse: pulse::Behaviour::default(),
         kad: Scoped::new(lookups::table(me, config.role, config.limits.record_life), kad_admits),
         gossip: Toggle::from(if is_node { Some(topics::gossipsub(keypair.clone())?) } else { None }),
         relay_client,
         relay: Toggle::from(relay),
         dcutr: Toggle::from((is_node && !on_loopback).then(|| dcutr::Behaviour::new(me))),
         candidates: candidates::Behaviour::default(),
-        autonat_client: Toggle::from((is_node && !on_loopback).then(autonat::v2::client::Behaviour::default)),
+        autonat_client: Renewed::new(Toggle::from(
+            (is_node && !on_loopback).then(autonat::v2::client::Behaviour::default),
+        )),
         autonat_server: Toggle::from((!is_node && !on_loopback).then(autonat::v2::server::Behaviour::default)),
         mdns: Scoped::new(Toggle::from(None), |address| !is_loopback(address)),
+        upnp: Scoped::claiming(Toggle::from(None), |address| !is_loopback(address)),
     })
 }
 

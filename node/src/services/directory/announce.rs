@@ -20,13 +20,22 @@ use crate::meeting::Meeting;
 /// Changes that come together are said together.
 const TOGETHER: Duration = Duration::from_millis(100);
 
+/// What around this node the settings allow to ask.
+#[derive(Clone, Copy)]
+pub(crate) struct Around {
+    /// The local network, for peers.
+    pub(crate) mdns: bool,
+    /// The router, for an open port.
+    pub(crate) upnp: bool,
+}
+
 impl Directory {
     /// Says what is to be said, again whenever agents or contacts change, until the node stops.
-    pub(crate) async fn announce(self, bus: Bus, keys: Keys, meeting: Meeting, mdns: bool) {
+    pub(crate) async fn announce(self, bus: Bus, keys: Keys, meeting: Meeting, around: Around) {
         let mut changes = bus.listen("*", None);
         let mut said = BTreeSet::new();
         loop {
-            self.say(&mut said, &keys, &meeting, mdns).await;
+            self.say(&mut said, &keys, &meeting, around).await;
             let changed = async {
                 while let Some(heard) = changes.next().await {
                     let matters = match &heard {
@@ -39,8 +48,8 @@ impl Directory {
                 }
                 false
             };
-            // At half of its life it is said again.
-            match tokio::time::timeout(self.agents.life / 2, changed).await {
+            // Before its life is over it is said again.
+            match tokio::time::timeout(self.agents.life.again(), changed).await {
                 Ok(false) => return,
                 Ok(true) => tokio::time::sleep(TOGETHER).await,
                 Err(_) => {}
@@ -48,7 +57,7 @@ impl Directory {
         }
     }
 
-    async fn say(&self, said: &mut BTreeSet<Digest>, keys: &Keys, meeting: &Meeting, mdns: bool) {
+    async fn say(&self, said: &mut BTreeSet<Digest>, keys: &Keys, meeting: &Meeting, around: Around) {
         let agents = self.agents.all();
         let listed: Vec<_> = agents
             .iter()
@@ -56,12 +65,15 @@ impl Directory {
             .collect();
         let known = !self.people.all().is_empty();
         // Before the DHT, whose answers take their time: who pairs waits for it.
-        let looking = mdns && (known || !listed.is_empty() || meeting.is_on());
+        let to_be_found = known || !listed.is_empty();
+        let looking = around.mdns && (to_be_found || meeting.is_on());
         if let Err(error) = self.outbound.mesh().set_mdns(looking).await {
             tracing::debug!(%error, "looking for peers on the local network does not work");
         }
+        // A mesh that has stopped opens nothing.
+        let _stopped = self.outbound.mesh().set_upnp(around.upnp && to_be_found).await;
         let mut wanted: BTreeSet<Digest> = meeting.keys().into_iter().collect();
-        if known || !listed.is_empty() {
+        if to_be_found {
             wanted.extend([did_key(&self.me.node().0), did_key(&self.me.owner().0)]);
             self.put_record(keys).await;
         }
@@ -101,7 +113,7 @@ impl Directory {
             exchange,
             seq: now.0,
             issued: now,
-            expires: now.after(self.agents.life),
+            expires: now.after(self.agents.life.now()),
         });
         let put = self.outbound.mesh().put(node_key(&self.me.node()), record.signed().as_bytes().to_vec());
         if let Err(error) = put.await {

@@ -3,18 +3,24 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use klp::limits;
 use libp2p::metrics::Recorder as _;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, gossipsub, identify, mdns, relay};
+use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub, identify, mdns, relay};
 
+use super::reaching::dice;
 use super::{Driver, PENDING};
 use crate::behaviour::BehaviourEvent;
-use crate::dial::{Dialled, attempts};
+use crate::dial::{Attempt, Dialled, attempts};
 use crate::event::{Event, Verdict};
+use crate::ladder::Step;
 use crate::path::RelayLimit;
 use crate::peer::{ip_in, is_loopback, is_relayed, node_of};
 use crate::session::{Attached, From, Wire};
 use crate::{blob, lookups, session, topics};
+
+/// Whoever speaks it tells us whether we can be dialled.
+const DIAL_REQUEST: StreamProtocol = StreamProtocol::new("/libp2p/autonat/2/dial-request");
 
 impl Driver {
     pub(super) fn heard(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -26,48 +32,79 @@ impl Driver {
                 if self.on_loopback {
                     self.swarm.add_external_address(address.clone());
                 }
-                self.addresses.listen.insert(address);
+                self.watch.moved(Instant::now());
+                self.addresses.listening(address, Instant::now());
                 self.publish_addresses();
             }
-            SwarmEvent::ExpiredListenAddr { address, .. } => {
-                self.addresses.listen.remove(&address);
-                self.publish_addresses();
-            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.deaf([address]),
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
-                if let Err(error) = reason {
+                if let Err(error) = &reason {
                     tracing::info!(%error, ?addresses, "a listener has ended");
                 }
-                for address in addresses {
-                    self.addresses.listen.remove(&address);
-                }
-                self.listener_closed(listener_id);
+                self.deaf(addresses);
+                self.listener_closed(listener_id, reason);
             }
             SwarmEvent::ExternalAddrConfirmed { address } => {
                 if self.addresses.confirms(&address) {
-                    self.addresses.external.insert(address);
+                    self.addresses.confirmed(address, Instant::now());
                     self.publish_addresses();
                 } else if !(self.on_loopback && is_loopback(&address)) {
                     self.swarm.remove_external_address(&address);
                 }
             }
             SwarmEvent::ExternalAddrExpired { address } => {
-                self.addresses.external.remove(&address);
+                self.addresses.expired(&address);
                 self.publish_addresses();
             }
-            SwarmEvent::ConnectionEstablished { peer_id, concurrent_dial_errors, endpoint, .. }
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, concurrent_dial_errors, endpoint, .. }
                 if endpoint.is_dialer() =>
             {
-                let best = self.swarm.behaviour().session.best(&peer_id).map(|(_, path)| path.clone());
-                if let Some(path) = best {
-                    let attempts = attempts(&concurrent_dial_errors.unwrap_or_default());
-                    self.dials.end(&peer_id, &Ok(Dialled { path, attempts }));
+                let attempts = attempts(&concurrent_dial_errors.unwrap_or_default(), &self.trusted);
+                self.established(peer_id, connection_id, attempts);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
+                self.feeling.closed(connection_id);
+                if num_established == 0 {
+                    self.feeling.gone(&peer_id);
+                    self.punches.gone(&peer_id);
                 }
+                self.may_be_gone(peer_id);
             }
-            SwarmEvent::ConnectionClosed { connection_id, .. } => {
-                self.circuits.remove(&connection_id);
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), connection_id, error } => {
+                if self.feeling.is_reversal(connection_id) {
+                    self.ladder.step(Step::Reversal, false);
+                }
+                self.unreachable(peer, connection_id, error);
             }
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => self.unreachable(peer, error),
             _ => {}
+        }
+    }
+
+    /// We listen there no longer.
+    fn deaf(&mut self, addresses: impl IntoIterator<Item = Multiaddr>) {
+        for address in addresses {
+            if self.addresses.deaf(&address) {
+                self.watch.moved(Instant::now());
+            }
+        }
+        self.publish_addresses();
+    }
+
+    /// We have made a connection.
+    fn established(&mut self, peer: PeerId, connection: ConnectionId, attempts: Vec<Attempt>) {
+        let behaviour = self.swarm.behaviour();
+        if let Some((path, _)) = behaviour.session.connection(&peer, connection) {
+            let reversal = self.feeling.is_reversal(connection);
+            self.ladder.step(if reversal { Step::Reversal } else { Step::Dial(path.kind) }, true);
+            if path.is_relayed() {
+                self.hope(peer);
+            }
+        }
+        self.dials.over(&peer, connection);
+        self.show_attempts(peer, attempts.clone());
+        let best = self.swarm.behaviour().session.best(&peer).map(|(_, path)| path.clone());
+        if let Some(path) = best {
+            self.dials.end(&peer, &Ok(Dialled { path, attempts }));
         }
     }
 
@@ -121,11 +158,11 @@ impl Driver {
             BehaviourEvent::Relay(event) => self.metrics.record(&event),
             BehaviourEvent::Dcutr(event) => {
                 self.metrics.record(&event);
-                tracing::debug!(peer = %event.remote_peer_id, result = ?event.result, "hole punch");
+                self.punch_ended(event);
             }
-            BehaviourEvent::AutonatClient(event) => {
-                tracing::debug!(address = %event.tested_addr, result = ?event.result, "reachability");
-            }
+            BehaviourEvent::AutonatClient(event) => self.probed(&event),
+            BehaviourEvent::Pulse(felt) => self.felt(felt),
+            BehaviourEvent::Upnp(event) => self.upnp_said(event),
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.found(found),
             BehaviourEvent::Mdns(mdns::Event::Expired(_)) | BehaviourEvent::AutonatServer(_) => {}
             BehaviourEvent::Limits(never) | BehaviourEvent::Memory(never) | BehaviourEvent::Candidates(never) => {
@@ -175,6 +212,7 @@ impl Driver {
 
     fn identified(&mut self, connection: ConnectionId, peer: PeerId, info: identify::Info) {
         let Some((path, dialled)) = self.swarm.behaviour().session.connection(&peer, connection) else { return };
+        let now = Instant::now();
         let speaks = |protocol: &libp2p::StreamProtocol| info.protocols.contains(protocol);
         if speaks(&lookups::PROTOCOL) {
             let told = info
@@ -186,17 +224,34 @@ impl Driver {
                 addresses.insert(0, path.address.clone());
             }
             self.lookups.learn(&mut self.swarm.behaviour_mut().kad, peer, addresses);
-            self.join(Instant::now());
+            self.join(now);
         } else {
             self.swarm.behaviour_mut().kad.remove_peer(&peer);
         }
-        if dialled && !path.is_relayed() {
+        // Where else the peer is, for the day when this connection breaks.
+        let elsewhere = info.listen_addrs.iter().filter(|told| match path.is_relayed() {
+            true => self.addresses.is_public(told),
+            false => self.addresses.believes(told, &path.address),
+        });
+        for told in elsewhere.take(limits::ADDRESSES) {
+            self.dials.learn(peer, told.clone());
+        }
+        if path.is_relayed() {
+            return self.reverse(peer, &info.listen_addrs);
+        }
+        if dialled {
+            if speaks(&DIAL_REQUEST) {
+                self.knows_server(peer);
+            }
             let observed = info.observed_addr;
             if ip_in(&observed).is_some() && !is_relayed(&observed) && !is_loopback(&observed) {
+                self.sightings.seen(peer, &path.address, &observed, now);
                 self.swarm.behaviour_mut().candidates.offer(observed);
             }
-            if info.protocols.contains(&relay::HOP_PROTOCOL_NAME) {
-                self.reserve(peer, Instant::now());
+            if speaks(&relay::HOP_PROTOCOL_NAME) {
+                self.reserve(peer, now);
+            } else {
+                self.relays.is_none(peer, now, dice());
             }
         }
     }
@@ -215,7 +270,7 @@ impl Driver {
     fn relayed(&mut self, event: relay::client::Event) {
         match event {
             relay::client::Event::ReservationReqAccepted { relay_peer_id, .. } => {
-                self.relays.accepted(relay_peer_id);
+                self.relays.accepted(relay_peer_id, Instant::now());
                 self.publish_addresses();
             }
             relay::client::Event::InboundCircuitEstablished { src_peer_id: peer, limit: Some(limit) }

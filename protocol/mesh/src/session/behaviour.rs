@@ -123,6 +123,28 @@ impl Behaviour {
         connections.iter().filter(|connection| connection.path.is_relayed()).map(|connection| connection.id).collect()
     }
 
+    /// Nothing comes back on a connection: it is none any more, however long closing it takes. Says whether it was one.
+    pub(crate) fn condemn(&mut self, peer: PeerId, id: ConnectionId) -> bool {
+        let known = self.peers.get(&peer).is_some_and(|all| all.iter().any(|connection| connection.id == id));
+        if known {
+            self.forget(peer, id);
+        }
+        known
+    }
+
+    fn forget(&mut self, peer: PeerId, id: ConnectionId) {
+        let Some(connections) = self.peers.get_mut(&peer) else { return };
+        let gone = connections.extract_if(.., |connection| connection.id == id);
+        let lost: Vec<_> = gone.flat_map(|connection| connection.opening).collect();
+        if connections.is_empty() {
+            self.peers.remove(&peer);
+        }
+        for id in lost {
+            self.queue.push_back(ToSwarm::GenerateEvent(Event::Failed { peer, id }));
+        }
+        self.queue.push_back(ToSwarm::GenerateEvent(Event::Changed { peer }));
+    }
+
     /// What a relay says about a circuit that is being made: from this peer, or through this relay.
     pub(crate) fn limit(&mut self, peer: PeerId, limit: RelayLimit) {
         self.limits.retain(|(known, _)| *known != peer);
@@ -186,19 +208,7 @@ impl NetworkBehaviour for Behaviour {
                 self.queue.push_back(ToSwarm::GenerateEvent(Event::Changed { peer }));
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { peer_id: peer, connection_id, .. }) => {
-                let connections = self.peers.get_mut(&peer).into_iter().flatten();
-                let closed = connections.filter(|connection| connection.id == connection_id);
-                let lost: Vec<_> = closed.flat_map(|connection| std::mem::take(&mut connection.opening)).collect();
-                if let Some(connections) = self.peers.get_mut(&peer) {
-                    connections.retain(|connection| connection.id != connection_id);
-                    if connections.is_empty() {
-                        self.peers.remove(&peer);
-                    }
-                }
-                for id in lost {
-                    self.queue.push_back(ToSwarm::GenerateEvent(Event::Failed { peer, id }));
-                }
-                self.queue.push_back(ToSwarm::GenerateEvent(Event::Changed { peer }));
+                self.forget(peer, connection_id);
             }
             FromSwarm::AddressChange(change) => {
                 let path = self.path(change.peer_id, change.new);

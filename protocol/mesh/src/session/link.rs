@@ -5,11 +5,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use klp::hello::{Memory, SessionId};
 use klp::session::{ChunkError, Delivery, Session};
 use klp::{NodeId, Refusal, limits};
+use libp2p::swarm::ConnectionId;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +63,13 @@ pub(super) struct State {
     pub(super) relayed: bool,
     /// Whether the task waits for the last answer, so that it must hear of each.
     pub(super) draining: bool,
+    /// The connection that carries the stream.
+    pub(super) connection: Option<ConnectionId>,
+    /// That connection is dead, though it does not say so.
+    pub(super) severed: bool,
+    /// When something was last heard, and when the oldest question that waits was asked at the earliest.
+    pub(super) heard: Duration,
+    asked: Duration,
 }
 
 /// One session.
@@ -87,7 +96,7 @@ impl Link {
     ) -> (Arc<Self>, mpsc::Receiver<Box<Attached>>) {
         let (streams, incoming) = mpsc::channel(STREAMS);
         let state = State {
-            session: Session::new(id, memory, std::time::Duration::ZERO),
+            session: Session::new(id, memory, Duration::ZERO),
             calls: HashMap::new(),
             jobs: HashMap::new(),
             inbox: VecDeque::new(),
@@ -97,6 +106,10 @@ impl Link {
             failed: false,
             relayed: false,
             draining: false,
+            connection: None,
+            severed: false,
+            heard: Duration::ZERO,
+            asked: Duration::ZERO,
         };
         let (state, outlet, wake, born) = (Mutex::new(state), Mutex::new(None), Notify::new(), Instant::now());
         (Arc::new(Self { peer, id, ours, state, outlet, wake, streams, born }), incoming)
@@ -149,7 +162,7 @@ impl Link {
     }
 
     /// The machine's moment.
-    pub(super) fn now(&self) -> std::time::Duration {
+    pub(super) fn now(&self) -> Duration {
         self.born.elapsed()
     }
 
@@ -188,10 +201,39 @@ impl Link {
         self.wake.notify_one();
     }
 
+    /// The connection that carries it, and for how long nothing was heard on it while a question of ours waits.
+    pub(crate) fn waits(&self) -> Option<(ConnectionId, Duration)> {
+        let now = self.now();
+        let state = self.lock();
+        let waits = state.calls.values().any(|call| call.end.is_none());
+        let connection = state.connection.filter(|_| waits && !state.session.is_detached())?;
+        Some((connection, now.saturating_sub(state.heard.max(state.asked))))
+    }
+
+    /// The connection that carries it.
+    pub(crate) fn carrier(&self) -> Option<ConnectionId> {
+        let state = self.lock();
+        state.connection.filter(|_| !state.session.is_detached())
+    }
+
+    /// The connection is dead, though it does not say so: the session goes on over another one.
+    pub(crate) fn sever(&self, connection: ConnectionId) {
+        let mut state = self.lock();
+        if state.connection == Some(connection) {
+            state.severed = true;
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
     pub(crate) fn request(&self, body: Bytes) -> Result<u64, Refusal> {
+        let now = self.now();
         let mut state = self.lock();
         let id = state.session.request(body)?;
         let alone = state.calls.is_empty();
+        if alone {
+            state.asked = now;
+        }
         state.calls.insert(id, Call::default());
         drop(state);
         self.say(alone);

@@ -137,6 +137,7 @@ pub(crate) async fn run(link: Arc<Link>, mut streams: mpsc::Receiver<Box<Attache
             step = step(&link) => task.moved(step).await,
             () = link.wake.notified() => {
                 task.failed();
+                task.severed().await;
                 if link.is_crowded() {
                     // Whoever else is about to speak does so first, and all of it is one write.
                     tokio::task::yield_now().await;
@@ -189,7 +190,10 @@ impl Task {
                 self.shared.metrics.requests.inc();
             }
             let now = self.link.now();
-            self.link.lock().session.receive(frame, now);
+            let mut state = self.link.lock();
+            state.heard = now;
+            state.session.receive(frame, now);
+            drop(state);
             while let Some(hello) = self.link.deliver() {
                 self.answered(&hello);
             }
@@ -225,14 +229,14 @@ impl Task {
             From::Us => {
                 self.ours = Hello::make(&self.shared.key, peer, fresh, self.extras.clone(), None);
                 let ours = Bytes::copy_from_slice(&self.ours);
-                self.change(wire, relayed, |session, now| session.dial(ours, now));
+                self.change(wire, relayed, connection, |session, now| session.dial(ours, now));
             }
             From::Peer(theirs, _permit) => {
                 self.ours = Hello::make(&self.shared.key, peer, fresh, self.extras.clone(), Some(&theirs));
                 let granted = negotiate(&self.extras.wants, &theirs.offers);
                 let granting = negotiate(&theirs.wants, &self.extras.offers);
                 let ours = Bytes::copy_from_slice(&self.ours);
-                self.change(wire, relayed, |session, now| session.accept(ours, &theirs.terms(), now));
+                self.change(wire, relayed, connection, |session, now| session.accept(ours, &theirs.terms(), now));
                 self.opened(&theirs, granted, granting);
                 // The dialler's first request rode with its Hello and has been read with it.
                 self.read();
@@ -241,12 +245,13 @@ impl Task {
     }
 
     /// Stream and machine change together: whoever writes at once meets the old stream with the old frames, or the new one with Hello first.
-    fn change(&self, wire: Wire, relayed: bool, to: impl FnOnce(&mut Session, Duration)) {
+    fn change(&self, wire: Wire, relayed: bool, connection: ConnectionId, to: impl FnOnce(&mut Session, Duration)) {
         let now = self.link.now();
         let mut outlet = self.link.outlet();
         let mut state = self.link.lock();
         *outlet = Some(Outlet::new(wire, self.shared.metrics.clone()));
         state.relayed = relayed;
+        (state.connection, state.severed, state.heard) = (Some(connection), false, now);
         to(&mut state.session, now);
     }
 
@@ -293,10 +298,18 @@ impl Task {
         }
         let now = self.link.now();
         self.link.lock().session.detach(now);
-        let wait = if self.link.ours { self.backoff() } else { PATIENCE };
+        // Of a connection that dies in silence only one side knows, and it does not wait for the other.
+        let wait = if self.link.ours || error.kind() == io::ErrorKind::TimedOut { self.backoff() } else { PATIENCE };
         self.reopen = Some(Instant::now() + wait);
         if wait.is_zero() {
             self.tick().await;
+        }
+    }
+
+    /// The connection below is dead and does not say so.
+    async fn severed(&mut self) {
+        if std::mem::take(&mut self.link.lock().severed) && self.has_stream() {
+            self.lost(&io::ErrorKind::TimedOut.into()).await;
         }
     }
 

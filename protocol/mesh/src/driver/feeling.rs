@@ -1,0 +1,244 @@
+//! Paths that stay good: dead connections are noticed, better ones are looked for, and what nobody needs is closed.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use libp2p::swarm::ConnectionId;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::{Multiaddr, PeerId, dcutr};
+
+use super::Driver;
+use crate::ladder;
+use crate::peer::{is_relayed, node_of, peer_of, with_node};
+use crate::pulse::Felt;
+
+/// A question that has waited this long without anything coming back is a reason to ask whether anybody is there.
+const QUIET: Duration = Duration::from_secs(1);
+/// How long that may take, and how soon it is asked again.
+const ALIVE: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_secs(2);
+/// Relays that we wait behind are asked this often, and have this long: a dead one is known in 20 seconds.
+const RELAY_EVERY: Duration = Duration::from_secs(10);
+const RELAY_ALIVE: Duration = Duration::from_millis(9500);
+/// After a change of the network everybody has this long.
+const AFTER_CHANGE: Duration = Duration::from_secs(3);
+/// Ticks this late mean that this machine is too busy to blame others.
+const LATE: Duration = Duration::from_millis(1500);
+/// How long a circuit may still carry what is on its way after a session has moved to a direct connection.
+const CIRCUIT_GRACE: Duration = Duration::from_secs(5);
+/// What comes of a punch has come by then.
+const PUNCHED: Duration = Duration::from_secs(25);
+/// Between two attempts to dial a peer that has told us over a circuit where everybody can dial it.
+const REVERSE_AGAIN: Duration = Duration::from_secs(60);
+/// Addresses that are tried then.
+const REVERSED: usize = 8;
+
+/// What is under way.
+#[derive(Debug)]
+pub(super) struct Feeling {
+    ticked: Instant,
+    /// Until then this machine is too busy for its verdicts to count.
+    busy_until: Instant,
+    relays_at: Instant,
+    checked: HashMap<ConnectionId, Instant>,
+    /// Circuits that are closed then, unless something uses them.
+    pub(super) circuits: HashMap<ConnectionId, Instant>,
+    /// Peers that we dialled through a relay, and until when a direct connection may come of it.
+    hopes: HashMap<PeerId, Instant>,
+    reversals: HashMap<PeerId, (ConnectionId, Instant)>,
+}
+
+impl Feeling {
+    pub(super) fn new(now: Instant) -> Self {
+        let (checked, circuits, hopes, reversals) = Default::default();
+        Self { ticked: now, busy_until: now, relays_at: now, checked, circuits, hopes, reversals }
+    }
+
+    /// A connection is gone.
+    pub(super) fn closed(&mut self, connection: ConnectionId) {
+        self.circuits.remove(&connection);
+        self.checked.remove(&connection);
+    }
+
+    /// A peer has no connection any more.
+    pub(super) fn gone(&mut self, peer: &PeerId) {
+        self.hopes.remove(peer);
+        self.reversals.remove(peer);
+    }
+
+    /// Whether this connection comes of a peer's word over a circuit.
+    pub(super) fn is_reversal(&self, connection: ConnectionId) -> bool {
+        self.reversals.values().any(|(id, _)| *id == connection)
+    }
+}
+
+impl Driver {
+    /// What is due of keeping paths good.
+    pub(super) fn feel(&mut self, now: Instant) {
+        let late = now.saturating_duration_since(std::mem::replace(&mut self.feeling.ticked, now)) > LATE;
+        if late {
+            self.feeling.busy_until = now + ALIVE;
+        }
+        if self.feeling.relays_at <= now {
+            self.feeling.relays_at = now + RELAY_EVERY;
+            let pulse = &mut self.swarm.behaviour_mut().pulse;
+            for peer in self.relays.held() {
+                for connection in pulse.connections(&peer) {
+                    pulse.check(peer, connection, RELAY_ALIVE);
+                }
+            }
+        }
+        for link in self.shared.table.all() {
+            let Some((connection, _)) = link.waits().filter(|(_, quiet)| *quiet >= QUIET) else { continue };
+            let asked = self.feeling.checked.get(&connection);
+            if asked.is_none_or(|at| now.saturating_duration_since(*at) >= AGAIN) {
+                self.feeling.checked.insert(connection, now);
+                // All of them: those that lead the same way die together, and the session should not try them one by one.
+                let (peer, pulse) = (peer_of(link.peer), &mut self.swarm.behaviour_mut().pulse);
+                for connection in pulse.connections(&peer) {
+                    pulse.check(peer, connection, ALIVE);
+                }
+            }
+        }
+        self.close_circuits(now);
+        let over: Vec<_> = self.feeling.hopes.iter().filter(|(_, at)| **at <= now).map(|(peer, _)| *peer).collect();
+        for peer in over {
+            self.feeling.hopes.remove(&peer);
+            if self.is_only_relayed(&peer) {
+                self.punched(peer, Some("no direct connection came of it".to_owned()));
+            }
+        }
+        for peer in self.punches.due(now) {
+            self.punch_again(peer, now);
+        }
+    }
+
+    pub(super) fn check_all(&mut self) {
+        self.swarm.behaviour_mut().pulse.check_all(AFTER_CHANGE);
+    }
+
+    /// A connection was asked whether it lives.
+    pub(super) fn felt(&mut self, felt: Felt) {
+        let Felt { peer, connection, rtt } = felt;
+        match rtt {
+            Some(rtt) => {
+                self.relays.measured(peer, rtt);
+                if let Some(node) = node_of(&peer) {
+                    self.state.send_if_modified(|state| {
+                        state.peers.get_mut(&node).is_some_and(|peer| peer.rtt.replace(rtt) != Some(rtt))
+                    });
+                }
+            }
+            None if Instant::now() < self.feeling.busy_until => {
+                self.swarm.behaviour_mut().pulse.check(peer, connection, ALIVE);
+            }
+            None => self.condemn(peer, connection),
+        }
+    }
+
+    /// Nothing comes back on a connection. Sessions go on elsewhere at once; closing it may take its time.
+    fn condemn(&mut self, peer: PeerId, connection: ConnectionId) {
+        if !self.swarm.behaviour_mut().session.condemn(peer, connection) {
+            return;
+        }
+        tracing::info!(%peer, %connection, "a connection is dead");
+        self.ladder.demotions.inc();
+        self.swarm.close_connection(connection);
+        for link in node_of(&peer).into_iter().flat_map(|node| self.shared.table.with(node)) {
+            link.sever(connection);
+        }
+        self.may_be_gone(peer);
+    }
+
+    fn close_circuits(&mut self, now: Instant) {
+        let circuits = &mut self.feeling.circuits;
+        let due: Vec<_> = circuits.extract_if(|_, at| *at <= now).map(|(id, _)| id).collect();
+        if due.is_empty() {
+            return;
+        }
+        let used: Vec<_> = self.shared.table.all().iter().filter_map(|link| link.carrier()).collect();
+        for connection in due.into_iter().filter(|connection| !used.contains(connection)) {
+            self.swarm.close_connection(connection);
+        }
+    }
+
+    /// A circuit that no session uses any more is closed a little later: it costs its relay, and it is limited.
+    pub(super) fn drop_circuits(&mut self, peer: PeerId) {
+        let until = Instant::now() + CIRCUIT_GRACE;
+        for connection in self.swarm.behaviour().session.needless(&peer) {
+            self.feeling.circuits.entry(connection).or_insert(until);
+        }
+    }
+
+    fn is_only_relayed(&self, peer: &PeerId) -> bool {
+        self.swarm.behaviour().session.best(peer).is_some_and(|(_, path)| path.is_relayed())
+    }
+
+    /// We have dialled a peer through a relay: soon we know whether more comes of it.
+    pub(super) fn hope(&mut self, peer: PeerId) {
+        if self.swarm.behaviour().dcutr.is_enabled() {
+            self.feeling.hopes.insert(peer, Instant::now() + PUNCHED);
+        }
+    }
+
+    pub(super) fn punch_ended(&mut self, event: dcutr::Event) {
+        let error = event.result.err().map(|error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            format!("{error}{cause}")
+        });
+        tracing::debug!(peer = %event.remote_peer_id, ?error, "hole punch");
+        self.feeling.hopes.remove(&event.remote_peer_id);
+        self.punched(event.remote_peer_id, error);
+    }
+
+    fn punched(&mut self, peer: PeerId, error: Option<String>) {
+        self.ladder.step(ladder::Step::Punch, error.is_none());
+        let error = error
+            .map(|why| if self.sightings.is_symmetric() { format!("{why}; our router is symmetric") } else { why });
+        self.punches.ended(peer, error, Instant::now());
+        self.show_punch(peer);
+    }
+
+    fn show_punch(&self, peer: PeerId) {
+        if let (Some(node), Some(punch)) = (node_of(&peer), self.punches.last(&peer)) {
+            self.state.send_modify(|state| {
+                if let Some(peer) = state.peers.get_mut(&node) {
+                    peer.punch = Some(punch);
+                }
+            });
+        }
+    }
+
+    /// Punching goes with the making of a circuit, so another one is made. It is closed when nothing comes of it.
+    fn punch_again(&mut self, peer: PeerId, now: Instant) {
+        let best = self.swarm.behaviour().session.best(&peer).map(|(id, path)| (id, path.address.clone()));
+        let Some((id, address)) = best.filter(|_| self.is_only_relayed(&peer)) else { return };
+        let ours = self.swarm.behaviour().session.connection(&peer, id).is_some_and(|(_, dialled)| dialled);
+        if !ours || self.sightings.is_symmetric() {
+            return;
+        }
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(vec![address]).build();
+        self.feeling.circuits.insert(options.connection_id(), now + PUNCHED);
+        if self.swarm.dial(options).is_ok() {
+            self.hope(peer);
+        }
+    }
+
+    /// Over a circuit a peer has told where everybody can dial it: then it needs no hole, whichever side it is of.
+    pub(super) fn reverse(&mut self, peer: PeerId, told: &[Multiaddr]) {
+        let (now, node) = (Instant::now(), node_of(&peer));
+        let recent = |(_, at): &(ConnectionId, Instant)| now.saturating_duration_since(*at) < REVERSE_AGAIN;
+        if !self.is_only_relayed(&peer) || self.feeling.reversals.get(&peer).is_some_and(recent) {
+            return;
+        }
+        let public = told.iter().filter(|address| !is_relayed(address) && self.addresses.is_public(address));
+        let named = public.take(REVERSED).map(|one| node.map_or(one.clone(), |node| with_node(one.clone(), node)));
+        let addresses: Vec<_> = named.collect();
+        if addresses.is_empty() {
+            return;
+        }
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
+        self.feeling.reversals.insert(peer, (options.connection_id(), now));
+        let _its_end_is_heard = self.swarm.dial(options);
+    }
+}
