@@ -197,8 +197,10 @@ impl ConnectionHandler for Beat {
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Self::ToBehaviour>> {
         if let Some(check) = &mut self.check {
             let pong = check.pong.as_mut().map_or(Poll::Pending, |pong| pong.poll_unpin(context));
-            if let Poll::Ready(pong) = pong {
-                self.end(pong.is_ok());
+            if pong.is_ready() {
+                // Also a stream that was reset is an answer: libp2p's ping hears one stream at a time, and drops it for a newer one. A
+                // connection that has broken says so itself.
+                self.end(true);
             } else if check.deadline.poll_unpin(context).is_ready() {
                 self.end(false);
             }
@@ -238,7 +240,7 @@ impl ConnectionHandler for Beat {
             }
             // Whoever refuses the protocol has answered.
             ConnectionEvent::DialUpgradeError(DialUpgradeError { error, .. }) => {
-                self.end(matches!(error, StreamUpgradeError::NegotiationFailed));
+                self.end(!matches!(error, StreamUpgradeError::Timeout));
             }
             _ => {}
         }

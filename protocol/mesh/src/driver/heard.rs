@@ -15,7 +15,7 @@ use crate::dial::{Attempt, Dialled, attempts};
 use crate::event::{Event, Verdict};
 use crate::ladder::Step;
 use crate::path::RelayLimit;
-use crate::peer::{ip_in, is_loopback, is_relayed, node_of};
+use crate::peer::{ip_in, is_loopback, is_relayed, node_of, relay_in};
 use crate::session::{Attached, From, Wire};
 use crate::{blob, lookups, session, topics};
 
@@ -45,7 +45,9 @@ impl Driver {
                 self.listener_closed(listener_id, reason);
             }
             SwarmEvent::ExternalAddrConfirmed { address } => {
-                if self.addresses.confirms(&address) {
+                // A circuit counts only through a relay that we wait behind: others are what peers have seen of theirs.
+                let waits = || relay_in(&address).is_some_and(|relay| self.relays.held().any(|held| held == relay));
+                if self.addresses.confirms(&address) && (!is_relayed(&address) || waits()) {
                     self.addresses.confirmed(address, Instant::now());
                     self.publish_addresses();
                 } else if !(self.on_loopback && is_loopback(&address)) {
@@ -244,7 +246,8 @@ impl Driver {
                 self.knows_server(peer);
             }
             let observed = info.observed_addr;
-            if ip_in(&observed).is_some() && !is_relayed(&observed) && !is_loopback(&observed) {
+            let ours = self.swarm.behaviour().session.is_from_listener(&peer, connection);
+            if ours && ip_in(&observed).is_some() && !is_relayed(&observed) && !is_loopback(&observed) {
                 self.sightings.seen(peer, &path.address, &observed, now);
                 self.swarm.behaviour_mut().candidates.offer(observed);
             }

@@ -47,6 +47,8 @@ struct Connection {
     path: Path,
     /// Whether we made it.
     dialled: bool,
+    /// Whether we made it from the port on which we listen, so that others can find the way back.
+    from_listener: bool,
     /// Streams asked of its handler: one that is closed before it hears of them would never answer.
     opening: Vec<SessionId>,
 }
@@ -112,6 +114,11 @@ impl Behaviour {
     pub(crate) fn connection(&self, peer: &PeerId, id: ConnectionId) -> Option<(Path, bool)> {
         let connection = self.peers.get(peer)?.iter().find(|connection| connection.id == id)?;
         Some((connection.path.clone(), connection.dialled))
+    }
+
+    /// Whether we made a connection from the port on which we listen.
+    pub(crate) fn is_from_listener(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        self.peers.get(peer).is_some_and(|all| all.iter().any(|one| one.id == id && one.from_listener))
     }
 
     /// Connections through a relay, when there is a better one.
@@ -199,7 +206,9 @@ impl NetworkBehaviour for Behaviour {
             }) => {
                 let path = self.path(peer, endpoint);
                 let connections = self.peers.entry(peer).or_default();
-                connections.push(Connection { id, path, dialled: endpoint.is_dialer(), opening: Vec::new() });
+                let from_listener = matches!(endpoint, ConnectedPoint::Dialer { port_use: PortUse::Reuse, .. });
+                let (dialled, opening) = (endpoint.is_dialer(), Vec::new());
+                connections.push(Connection { id, path, dialled, from_listener, opening });
                 // Stable, so that of equals the oldest stays first and a session does not wander.
                 connections.sort_by_key(|connection| (connection.path.is_relayed(), connection.path.kind));
                 for id in self.wanted.remove(&peer).unwrap_or_default() {
