@@ -71,15 +71,7 @@ impl Did {
     /// # Errors
     /// [`KeyError`] when the bytes are not the one encoding of a point of large order.
     pub fn from_key(bytes: [u8; 32]) -> Result<Self, KeyError> {
-        let key = VerifyingKey::from_bytes(&bytes).map_err(|_| KeyError::Point)?;
-        if key.is_weak() {
-            return Err(KeyError::Weak);
-        }
-        // dalek keeps the bytes it was given; a second encoding of the same point must not become a second name.
-        if !is_canonical(&bytes) {
-            return Err(KeyError::Point);
-        }
-        Ok(Self(bytes))
+        Key::admit(bytes).map(|key| key.did())
     }
 
     /// The 32-byte public key.
@@ -102,11 +94,33 @@ impl Did {
             u16::try_from((bits >> shift) & 0x7ff).unwrap_or(0)
         })
     }
+}
+
+/// The public key of a DID, as the point that signatures are checked with: finding it takes a tenth of a check.
+pub(crate) struct Key(VerifyingKey);
+
+impl Key {
+    /// Admits a public key.
+    pub(crate) fn admit(bytes: [u8; 32]) -> Result<Self, KeyError> {
+        let key = VerifyingKey::from_bytes(&bytes).map_err(|_| KeyError::Point)?;
+        if key.is_weak() {
+            return Err(KeyError::Weak);
+        }
+        // dalek keeps the bytes it was given; a second encoding of the same point must not become a second name.
+        if !is_canonical(&bytes) {
+            return Err(KeyError::Point);
+        }
+        Ok(Self(key))
+    }
+
+    /// Its name.
+    pub(crate) fn did(&self) -> Did {
+        Did(self.0.to_bytes())
+    }
 
     /// Strict verification. Only `signed.rs` calls this.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        VerifyingKey::from_bytes(&self.0)
-            .is_ok_and(|key| key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok())
+        self.0.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
     }
 }
 

@@ -15,7 +15,7 @@ use coset::{
 };
 
 use crate::codec::{self, Cbor, CodecError, Digest, Value};
-use crate::identity::{Did, SecretKey};
+use crate::identity::{Did, Key, SecretKey};
 use crate::limits;
 
 /// The algorithm's number: Ed25519, fully specified (RFC 9864).
@@ -88,15 +88,15 @@ impl<T: Statement> Signed<T> {
     /// [`VerifyError`]; nothing of an unverified statement is ever shown.
     pub fn verify(&self) -> Result<Verified<T>, VerifyError> {
         let Parts { protected, payload, signature } = Parts::of(&self.bytes)?;
-        let signer = signer_of(&protected)?;
+        let key = key_of(&protected)?;
         let signature = <[u8; 64]>::try_from(signature).map_err(|_| VerifyError::Signature)?;
         let signed = to_be_signed(protected, T::DOMAIN, payload.as_deref().unwrap_or_default());
-        if !signer.verifies(&signed, &signature) {
+        if !key.verifies(&signed, &signature) {
             return Err(VerifyError::Signature);
         }
         let payload = payload.ok_or(VerifyError::Header("the payload is detached"))?;
         let statement = T::from_bytes(&payload, limits::STATEMENT)?;
-        Ok(Verified { statement, signer, id: Digest::of(&[&signed]), signed: self.clone() })
+        Ok(Verified { statement, signer: key.did(), id: Digest::of(&[&signed]), signed: self.clone() })
     }
 }
 
@@ -131,7 +131,7 @@ impl Parts {
 }
 
 /// The key that a protected header names, when it has algorithm and key id and nothing else.
-fn signer_of(protected: &[u8]) -> Result<Did, VerifyError> {
+fn key_of(protected: &[u8]) -> Result<Key, VerifyError> {
     let Value::Map(header) = codec::decode(protected, limits::STATEMENT)? else {
         return Err(CodecError::Field { field: -1, expected: "a map of headers" }.into());
     };
@@ -141,11 +141,11 @@ fn signer_of(protected: &[u8]) -> Result<Did, VerifyError> {
     }
     let key = of(4).and_then(Value::as_bytes).and_then(|key| <[u8; 32]>::try_from(key.as_slice()).ok());
     let key = key.ok_or(VerifyError::Header("the key id is not a 32-byte key"))?;
-    let signer = Did::from_key(key).map_err(|_| VerifyError::Header("the key id is not a usable public key"))?;
+    let key = Key::admit(key).map_err(|_| VerifyError::Header("the key id is not a usable public key"))?;
     if header.len() != 2 {
         return Err(VerifyError::Header("a protected header besides algorithm and key id"));
     }
-    Ok(signer)
+    Ok(key)
 }
 
 /// The `Sig_structure` (RFC 9052, section 4.4) over the protected header and the payload as they travel.

