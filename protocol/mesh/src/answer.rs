@@ -1,5 +1,6 @@
 //! The two ends of a request: the answer that is waited for, and the reply that is owed.
 
+use std::future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,21 +59,18 @@ impl Answer {
 
     /// The next chunk, at most 64 KiB, or `None` when the final answer is there. Reading gives the other side room to send more.
     pub async fn chunk(&mut self) -> Option<Bytes> {
-        loop {
-            let Inner::Waiting { link, id, until } = &self.0 else { return None };
-            let end = match link.take(*id) {
-                Took::Chunk(chunk) => return Some(chunk),
-                Took::End(end) => end,
-                Took::Nothing(wake) => {
-                    if tokio::time::timeout_at(*until, wake.notified()).await.is_ok() {
-                        continue;
-                    }
-                    link.cancel(*id);
-                    Err(Refused::new(Refusal::Timeout, ""))
-                }
-            };
-            self.0 = Inner::Ended(Some(end));
-        }
+        let Inner::Waiting { link, id, until } = &self.0 else { return None };
+        let took = future::poll_fn(|context| link.poll_take(*id, context));
+        let end = match tokio::time::timeout_at(*until, took).await {
+            Ok(Took::Chunk(chunk)) => return Some(chunk),
+            Ok(Took::End(end)) => end,
+            Err(_) => {
+                link.cancel(*id);
+                Err(Refused::new(Refusal::Timeout, ""))
+            }
+        };
+        self.0 = Inner::Ended(Some(end));
+        None
     }
 
     /// The final answer; chunks that were not read are passed over.

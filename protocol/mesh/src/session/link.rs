@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,7 +36,6 @@ pub(crate) struct Job {
 pub(crate) enum Took {
     Chunk(Bytes),
     End(Result<Bytes, Refused>),
-    Nothing(Arc<Notify>),
 }
 
 /// One of our requests, as far as it has been answered. Its chunks are bounded by the credit that the machine gives.
@@ -43,7 +43,39 @@ pub(crate) enum Took {
 struct Call {
     chunks: VecDeque<Bytes>,
     end: Option<Result<Bytes, Refused>>,
-    wake: Arc<Notify>,
+    waker: Option<Waker>,
+}
+
+/// What a delivery leaves to be done without the lock: whoever is woken may run at once, on another processor, and wants the lock too; and what
+/// is dropped here refuses itself, which takes it.
+#[derive(Default)]
+struct Afterwards {
+    wakers: Vec<Waker>,
+    unwanted: Vec<Event>,
+}
+
+impl Drop for Afterwards {
+    fn drop(&mut self) {
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// What has come of the frames that were read.
+pub(super) enum Heard {
+    /// Nothing more for now.
+    All,
+    /// The listener's Hello: it must be checked before the next frame.
+    Hello(Bytes),
+    /// A frame that breaks the protocol.
+    Broken(Refusal),
+}
+
+/// Where the session stands after a look at it.
+pub(super) struct Standing {
+    /// What the machine said when it ended.
+    pub(super) is_over: bool,
+    /// Events that wait for our owner.
+    pub(super) waiting: usize,
 }
 
 #[derive(Debug)]
@@ -126,9 +158,37 @@ impl Link {
     }
 
     /// Hands the machine's frames to the stream, as many as fit into one write.
-    pub(super) fn pump(&self) {
-        if let Some(outlet) = self.outlet().as_mut() {
-            outlet.fill(&mut self.lock().session);
+    pub(super) fn pump(&self) -> Standing {
+        let mut outlet = self.outlet();
+        let mut state = self.lock();
+        if let Some(outlet) = outlet.as_mut() {
+            outlet.fill(&mut state.session);
+        }
+        Standing { is_over: state.over.is_some(), waiting: state.inbox.len() }
+    }
+
+    /// Hands the frames that have come to the machine and acts on what it has to deliver.
+    pub(super) fn hear(self: &Arc<Self>) -> Heard {
+        let mut afterwards = Afterwards::default();
+        let mut outlet = self.outlet();
+        let Some(outlet) = outlet.as_mut() else { return Heard::All };
+        let now = self.now();
+        let mut state = self.lock();
+        loop {
+            match outlet.frame() {
+                Ok(Some(frame)) => {
+                    state.heard = now;
+                    state.session.receive(frame, now);
+                }
+                Ok(None) => return Heard::All,
+                Err(refusal) => return Heard::Broken(refusal),
+            }
+            if let Some(hello) = state.deliver(self, &mut afterwards) {
+                return Heard::Hello(hello);
+            }
+            if state.session.is_closed() {
+                return Heard::All;
+            }
         }
     }
 
@@ -240,11 +300,13 @@ impl Link {
         Ok(id)
     }
 
-    /// What has come for one of our requests.
-    pub(crate) fn take(&self, id: u64) -> Took {
+    /// What has come for one of our requests; without anything, whoever asks is woken when something comes.
+    pub(crate) fn poll_take(&self, id: u64, context: &Context<'_>) -> Poll<Took> {
         let mut state = self.lock();
         let State { session, calls, .. } = &mut *state;
-        let Some(call) = calls.get_mut(&id) else { return Took::End(Err(Refused::new(Refusal::Cancelled, ""))) };
+        let Some(call) = calls.get_mut(&id) else {
+            return Poll::Ready(Took::End(Err(Refused::new(Refusal::Cancelled, ""))));
+        };
         if let Some(chunk) = call.chunks.pop_front() {
             session.taken(id, &chunk);
             let wake = session.has_frames();
@@ -252,14 +314,17 @@ impl Link {
             if wake {
                 self.wake.notify_one();
             }
-            return Took::Chunk(chunk);
+            return Poll::Ready(Took::Chunk(chunk));
         }
         match call.end.take() {
             Some(end) => {
                 calls.remove(&id);
-                Took::End(end)
+                Poll::Ready(Took::End(end))
             }
-            None => Took::Nothing(call.wake.clone()),
+            None => {
+                call.waker.get_or_insert_with(|| context.waker().clone()).clone_from(context.waker());
+                Poll::Pending
+            }
         }
     }
 
@@ -312,10 +377,32 @@ impl Link {
 
     /// Acts on everything that the machine has to deliver. Returns the listener's Hello when that has come: it must be checked first.
     pub(crate) fn deliver(self: &Arc<Self>) -> Option<Bytes> {
-        // What is dropped refuses itself, which takes the lock: it is dropped after the lock.
-        let mut unwanted = Vec::new();
+        let mut afterwards = Afterwards::default();
+        self.lock().deliver(self, &mut afterwards)
+    }
+
+    /// The next events for our owner.
+    pub(super) fn next_events(&self, most: usize) -> Vec<Event> {
         let mut state = self.lock();
-        let State { session, calls, jobs, inbox, told, hello, over, .. } = &mut *state;
+        let count = most.min(state.inbox.len());
+        let events: Vec<Event> = state.inbox.drain(..count).collect();
+        state.told -= events.iter().filter(|event| matches!(event, Event::Told { .. })).count();
+        events
+    }
+}
+
+impl State {
+    /// Acts on everything that the machine has to deliver, up to a Hello.
+    fn deliver(&mut self, link: &Arc<Link>, afterwards: &mut Afterwards) -> Option<Bytes> {
+        let Self { session, calls, jobs, inbox, told, hello, over, .. } = self;
+        let mut answer = |id: u64, answer: Took| {
+            let Some(call) = calls.get_mut(&id) else { return };
+            match answer {
+                Took::Chunk(bytes) => call.chunks.push_back(bytes),
+                Took::End(end) => call.end = Some(end),
+            }
+            afterwards.wakers.extend(call.waker.take());
+        };
         while let Some(delivery) = session.next_delivery() {
             match delivery {
                 Delivery::Hello(body) => return Some(body),
@@ -323,7 +410,7 @@ impl Link {
                     let Some(hello) = hello.clone() else { continue };
                     let job = Arc::new(Job::default());
                     jobs.insert(id, job.clone());
-                    let reply = Reply::new(self.clone(), id, job);
+                    let reply = Reply::new(link.clone(), id, job);
                     inbox.push_back(Event::Request(Request { hello, body, reply }));
                 }
                 Delivery::Cancelled { id } => {
@@ -332,21 +419,18 @@ impl Link {
                     }
                     // It has not even begun: a peer that asks and cancels without end must not fill the inbox.
                     let gone = |event: &Event| matches!(event, Event::Request(request) if request.reply.is_cancelled());
-                    unwanted.extend(inbox.iter().position(gone).and_then(|at| inbox.remove(at)));
+                    afterwards.unwanted.extend(inbox.iter().position(gone).and_then(|at| inbox.remove(at)));
                 }
                 Delivery::Room { id } => {
                     if let Some(job) = jobs.get(&id) {
                         job.room.notify_one();
                     }
                 }
-                Delivery::Chunk { id, bytes } => {
-                    if let Some(call) = calls.get_mut(&id) {
-                        call.chunks.push_back(bytes);
-                        call.wake.notify_one();
-                    }
+                Delivery::Chunk { id, bytes } => answer(id, Took::Chunk(bytes)),
+                Delivery::Response { id, body } => answer(id, Took::End(Ok(body))),
+                Delivery::Refused { id, refusal, message } => {
+                    answer(id, Took::End(Err(Refused::new(refusal, message))));
                 }
-                Delivery::Response { id, body } => end(calls, id, Ok(body)),
-                Delivery::Refused { id, refusal, message } => end(calls, id, Err(Refused::new(refusal, message))),
                 Delivery::Event(body) => {
                     let Some(hello) = hello.clone() else { continue };
                     *told += 1;
@@ -360,22 +444,5 @@ impl Link {
             }
         }
         None
-    }
-
-    /// The next event for our owner.
-    pub(super) fn next_event(&self) -> Option<Event> {
-        let mut state = self.lock();
-        let event = state.inbox.pop_front();
-        if matches!(event, Some(Event::Told { .. })) {
-            state.told -= 1;
-        }
-        event
-    }
-}
-
-fn end(calls: &mut HashMap<u64, Call>, id: u64, end: Result<Bytes, Refused>) {
-    if let Some(call) = calls.get_mut(&id) {
-        call.end = Some(end);
-        call.wake.notify_one();
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use std::{future, io};
 
 use bytes::Bytes;
-use klp::frame::Kind;
 use klp::hello::{Extras, Fresh, Greeting, Hello, ReplayWindow, negotiate};
 use klp::message::Outcomes;
 use klp::session::Session;
@@ -16,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::link::Link;
+use super::link::{Heard, Link, Standing};
 use super::table::Table;
 use super::wire::{Outlet, Step, Wire};
 use crate::blob::Shelf;
@@ -104,9 +103,11 @@ pub(crate) async fn run(link: Arc<Link>, mut streams: mpsc::Receiver<Box<Attache
     let mut stopping: Option<Instant> = None;
     let mut tick = tokio::time::interval(TICK);
     let (link, events) = (task.link.clone(), task.shared.events.clone());
+    let stopped = stop.cancelled();
+    tokio::pin!(stopped);
     loop {
-        task.pump();
-        if link.lock().over.is_some() {
+        let Standing { is_over, mut waiting } = task.pump();
+        if is_over {
             break;
         }
         if stopping.is_some_and(|since| link.is_idle() || since.elapsed() > DRAIN) {
@@ -114,22 +115,22 @@ pub(crate) async fn run(link: Arc<Link>, mut streams: mpsc::Receiver<Box<Attache
             continue;
         }
         // Most events find room at once.
-        let mut waiting = !link.lock().inbox.is_empty();
-        while waiting && let Ok(permit) = events.try_reserve() {
-            match link.next_event() {
-                Some(event) => permit.send(event),
-                None => waiting = false,
-            }
+        if waiting > 0
+            && let Ok(permits) = events.try_reserve_many(waiting.min(events.capacity()))
+        {
+            let ready = link.next_events(permits.len());
+            waiting -= ready.len();
+            permits.zip(ready).for_each(|(permit, event)| permit.send(event));
         }
         tokio::select! {
             biased;
             Some(attached) = streams.recv() => task.attach(attached).await,
-            () = stop.cancelled(), if stopping.is_none() => {
+            () = &mut stopped, if stopping.is_none() => {
                 link.lock().draining = true;
                 stopping = Some(Instant::now());
             }
             _ = tick.tick() => task.tick().await,
-            permit = events.reserve(), if waiting => match (permit, link.next_event()) {
+            permit = events.reserve(), if waiting > 0 => match (permit, link.next_events(1).pop()) {
                 (Ok(permit), Some(event)) => permit.send(event),
                 // Nobody listens any more; what is dropped here refuses itself.
                 (_, event) => drop(event),
@@ -159,11 +160,11 @@ async fn step(link: &Link) -> io::Result<Step> {
 
 impl Task {
     /// Delivers what the machine has to say and hands its frames to the stream, as many as fit into one write.
-    fn pump(&mut self) {
+    fn pump(&mut self) -> Standing {
         while let Some(hello) = self.link.deliver() {
             self.answered(&hello);
         }
-        self.link.pump();
+        self.link.pump()
     }
 
     async fn moved(&mut self, step: io::Result<Step>) {
@@ -179,26 +180,10 @@ impl Task {
 
     fn read(&mut self) {
         loop {
-            let frame = self.link.outlet().as_mut().map_or(Ok(None), |outlet| outlet.wire.frame());
-            let frame = match frame {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return,
-                Err(refusal) => return self.link.close(Some(refusal), "a frame breaks the protocol"),
-            };
-            self.shared.metrics.frames_in.inc();
-            if frame.kind == Kind::Request && !frame.again && !frame.more {
-                self.shared.metrics.requests.inc();
-            }
-            let now = self.link.now();
-            let mut state = self.link.lock();
-            state.heard = now;
-            state.session.receive(frame, now);
-            drop(state);
-            while let Some(hello) = self.link.deliver() {
-                self.answered(&hello);
-            }
-            if self.link.is_closed() {
-                return;
+            match self.link.hear() {
+                Heard::All => return,
+                Heard::Hello(hello) => self.answered(&hello),
+                Heard::Broken(refusal) => return self.link.close(Some(refusal), "a frame breaks the protocol"),
             }
         }
     }

@@ -216,6 +216,18 @@ impl Outlet {
         }
     }
 
+    /// The next whole frame that has come.
+    pub(super) fn frame(&mut self) -> Result<Option<Frame>, Refusal> {
+        let frame = self.wire.frame()?;
+        if let Some(frame) = &frame {
+            self.metrics.frames_in.inc();
+            if frame.kind == Kind::Request && !frame.again && !frame.more {
+                self.metrics.requests.inc();
+            }
+        }
+        Ok(frame)
+    }
+
     /// Writes without waiting, and says whether something was written and nothing is left. Nobody is woken when the stream has room again: whoever hears
     /// `false` wakes the task, which then waits for that; an error is the task's to find too.
     pub(super) fn write_now(&mut self) -> bool {
