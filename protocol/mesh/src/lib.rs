@@ -40,6 +40,7 @@ mod blob;
 mod candidates;
 mod config;
 mod dial;
+mod driven;
 mod driver;
 mod event;
 mod ladder;

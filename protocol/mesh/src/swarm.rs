@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::behaviour::Behaviour;
 use crate::blob::{self, Shelf};
 use crate::config::{Config, RelayLimits, Role};
+use crate::driven::Driven;
 use crate::driver::Driver;
 use crate::event::Event;
 use crate::ladder::Ladder;
@@ -169,13 +170,12 @@ fn transport(
     // A machine without a resolver configuration still reaches addresses.
     let has_resolver = dns::tokio::Transport::system(MemoryTransport::default()).is_ok();
     let tcp = || tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
-    let boxed = |peer, muxer| (peer, StreamMuxerBox::new(muxer));
 
     let direct = tcp()
         .upgrade(Version::V1Lazy)
         .authenticate(noise()?)
         .multiplex(muxer())
-        .map(move |(peer, muxer), _| boxed(peer, muxer))
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Driven::new(muxer))))
         .or_transport(
             quic::tokio::Transport::new(quic::Config::new(keypair))
                 .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))),
@@ -187,18 +187,18 @@ fn transport(
         .upgrade(Version::V1Lazy)
         .authenticate(noise()?)
         .multiplex(muxer())
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Driven::new(muxer))));
     let memory = MemoryTransport::default()
         .and_then(weather::suffer(weather))
         .upgrade(Version::V1Lazy)
         .authenticate(noise()?)
         .multiplex(muxer())
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Driven::new(muxer))));
     let relayed = relayed
         .upgrade(Version::V1Lazy)
         .authenticate(noise()?)
         .multiplex(muxer())
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Driven::new(muxer))));
     let all = relayed
         .or_transport(socket)
         .map(|either, _| either.into_inner())
