@@ -3,6 +3,8 @@
 //! It has one key and no vault (`security.md` rule 1), keeps no record that its node has not signed, and carries no circuits.
 
 mod config;
+mod known;
+mod status;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,7 +28,8 @@ async fn serve(mut door: Door<Config>) -> Result<(), DoorError> {
     config.bootstrap = door.list("bootstrap", "a multiaddr that ends in /p2p/PEERID")?;
     config.trust_cidr = door.list("reach.trust_cidr", "a range of addresses, like 10.0.0.0/8")?;
     config.check_record = Arc::new(host::record::standing_now);
-    config.limits.incoming = door.settings.connections;
+    config.limits = door.settings.limits();
+    config.known = known::read(&door.home);
 
     let listeners = config.listen.len();
     let mut registry = mesh::Registry::default();
@@ -36,6 +39,8 @@ async fn serve(mut door: Door<Config>) -> Result<(), DoorError> {
     drop(events);
     let driver = tokio::spawn(driver);
     door.serve_metrics(registry).await?;
+    let asked = mesh.clone();
+    door.serve_status(move || status::of(&asked))?;
 
     let mut state = mesh.state();
     state.mark_changed();
@@ -44,7 +49,12 @@ async fn serve(mut door: Door<Config>) -> Result<(), DoorError> {
         let state = state.wait_for(|state| state.listen.len() >= listeners).await.ok()?;
         Some(standing(&state))
     };
-    door.attend(&component, next).await?;
+    let kept = known::keep(&mesh, &door.home);
+    tokio::select! {
+        attended = door.attend(&component, next) => attended?,
+        () = kept => {}
+    }
+    known::write(&mesh, &door.home).await;
     mesh.stop();
     if let Err(error) = driver.await {
         tracing::error!(%error, "the mesh did not end well");
@@ -58,6 +68,6 @@ fn standing(state: &mesh::State) -> Standing {
     Standing {
         listen: state.listen.iter().map(ToString::to_string).collect(),
         trouble: (!reached)
-            .then(|| "no public address is confirmed yet: set --external, or wait until a peer has dialled one".into()),
+            .then(|| "no address of this peer is confirmed: set --external, or --bootstrap and wait until a peer has dialled back".into()),
     }
 }

@@ -16,6 +16,8 @@ pub struct Config {
     pub basics: Basics,
     /// Relays to reserve a place at.
     pub relay: Vec<String>,
+    /// The file with the token of the relays that ask for one.
+    pub relay_token_file: Option<PathBuf>,
     /// Where the local API listens besides the socket in the home.
     pub api: SocketAddr,
     /// Whether the local API may listen where other machines reach it.
@@ -123,6 +125,7 @@ impl Default for Config {
         Self {
             basics,
             relay: Vec::new(),
+            relay_token_file: None,
             api: SocketAddr::from((Ipv4Addr::LOCALHOST, 4780)),
             api_public: false,
             mdns: true,
@@ -146,6 +149,12 @@ impl Settings for Config {
                 Kind::Texts,
                 "multiaddr",
                 "Relay to reserve a place at, ending in /p2p/PEERID; can be repeated",
+            ),
+            Key::new(
+                "relay_token_file",
+                Kind::Path,
+                "file",
+                "File with the token that your relays ask their guests for",
             ),
             Key::new(
                 "api",

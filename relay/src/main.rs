@@ -2,7 +2,9 @@
 //!
 //! It has one key and no vault (`security.md` rule 1), answers lookups in the DHT, and helps nodes to learn how they are reached.
 
+mod access;
 mod config;
+mod status;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,7 +28,7 @@ async fn serve(mut door: Door<Config>) -> Result<(), DoorError> {
     config.bootstrap = door.list("bootstrap", "a multiaddr that ends in /p2p/PEERID")?;
     config.trust_cidr = door.list("reach.trust_cidr", "a range of addresses, like 10.0.0.0/8")?;
     config.check_record = Arc::new(host::record::standing_now);
-    config.limits = door.settings.limits();
+    config.limits = door.settings.limits(access::read(&door)?);
 
     let listeners = config.listen.len();
     let mut registry = mesh::Registry::default();
@@ -36,6 +38,8 @@ async fn serve(mut door: Door<Config>) -> Result<(), DoorError> {
     drop(events);
     let driver = tokio::spawn(driver);
     door.serve_metrics(registry).await?;
+    let asked = mesh.clone();
+    door.serve_status(move || status::of(&asked))?;
 
     let mut state = mesh.state();
     state.mark_changed();
@@ -58,6 +62,6 @@ fn standing(state: &mesh::State) -> Standing {
     Standing {
         listen: state.listen.iter().map(ToString::to_string).collect(),
         trouble: (!reached)
-            .then(|| "no public address is confirmed yet: set --external, or wait until a peer has dialled one".into()),
+            .then(|| "no address of this relay is confirmed: set --external, or --bootstrap and wait until a peer has dialled back".into()),
     }
 }

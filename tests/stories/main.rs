@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a story may end at what it did not expect")]
 
 mod bad_input;
+mod carried;
 mod command_line;
 mod crowd;
 mod described;
@@ -16,6 +17,7 @@ mod interop;
 mod killed;
 mod local_api;
 mod observed;
+mod operators;
 mod peers;
 mod permission;
 mod power;

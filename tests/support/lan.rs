@@ -1,8 +1,10 @@
 //! A local network of two machines, in network namespaces of its own that go with it.
 
+use std::path::Path;
 use std::process::Command;
 
-use crate::Shell;
+use crate::program::path;
+use crate::{Program, Shell};
 
 /// Two namespaces with one wire between them and nothing else. Needs root.
 pub struct Lan {
@@ -39,6 +41,14 @@ impl Lan {
     /// Somebody at one of the two machines.
     pub fn shell(&self, machine: usize) -> Shell {
         Shell::after(&["ip", "netns", "exec", &self.names[machine]])
+    }
+
+    /// A program of ours at one of the two machines, with this home.
+    pub fn program(&self, machine: usize, program: &str, home: &Path, arguments: &[&str]) -> Program {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.names[machine]]).arg(path(program));
+        command.arg("--home").arg(home).args(arguments);
+        Program::run(command, home.with_extension(format!("{program}.log")))
     }
 
     /// Packets that have left this machine.

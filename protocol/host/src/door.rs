@@ -9,23 +9,26 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ArgAction;
 use klp::Refusal;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 
-use crate::config::{self, ConfigError, Layers, Setting, Settings};
-use crate::health::{Component, Health};
+use crate::config::{self, ConfigError, Layers, Origin, Setting, Settings};
+use crate::health::{Component, Health, Report, State};
 use crate::home::{Home, HomeError};
 use crate::key_file::{self, KeyFileError};
 use crate::log::{self, LogError};
 use crate::metrics_server::{self, MetricsError};
 use crate::startup::{StartError, Startup};
+use crate::status::{self, Status, StatusError};
 use crate::stop::Stop;
 use crate::{Basics, config::Loaded};
 
+/// The verb that asks a running program how it is.
+const STATUS: &str = "status";
 /// Listeners on several interfaces report one after another; what comes without a longer pause is said together at the start.
 const SETTLING: Duration = Duration::from_millis(100);
 
@@ -45,6 +48,9 @@ pub enum DoorError {
     /// It has no key.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// It cannot be asked how it is.
+    #[error(transparent)]
+    Status(#[from] StatusError),
     /// A component did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -62,7 +68,8 @@ impl DoorError {
             Self::Key(KeyFileError::Form { .. } | KeyFileError::Gone { .. } | KeyFileError::Mode { .. }) => {
                 Refusal::Integrity
             }
-            Self::Home(_) | Self::Key(_) | Self::Start(_) | Self::System(_) => Refusal::Failed,
+            Self::Status(StatusError::Nobody { .. }) => Refusal::Unreachable,
+            Self::Status(_) | Self::Home(_) | Self::Key(_) | Self::Start(_) | Self::System(_) => Refusal::Failed,
         }
     }
 }
@@ -99,11 +106,40 @@ where
     let json =
         clap::Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print the start line and errors as JSON");
     let keys = T::keys();
-    let matches = config::flags(command, &keys).arg(json).get_matches();
+    let asked = config::flags(
+        clap::Command::new(STATUS)
+            .about("Say how the program in this home is: exit code 0 when it is ready, 1 when not, 4 when none runs"),
+        &keys[..1],
+    );
+    let command = config::flags(command, &keys).arg(json.clone()).subcommand(asked.arg(json));
+    let matches = command.args_conflicts_with_subcommands(true).get_matches();
+    if let Some((STATUS, matches)) = matches.subcommand() {
+        let layers = Layers::new(program, matches, &keys, std::env::vars_os());
+        return look::<T>(&layers, program, matches.get_flag("json"));
+    }
     let json = matches.get_flag("json");
     let layers = Layers::new(program, &matches, &keys, std::env::vars_os());
     match layers.load::<T>().map_err(DoorError::from).and_then(|loaded| live(loaded, program, json, work)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(program, json, &error);
+            ExitCode::from(error.refusal().exit())
+        }
+    }
+}
+
+/// Asks the program in this home how it is, and says it.
+fn look<T: Settings + AsRef<Basics>>(layers: &Layers, program: &'static str, json: bool) -> ExitCode {
+    let loaded = layers.load::<T>().map_err(DoorError::from);
+    match loaded.and_then(|loaded| Ok(status::ask(&loaded.value.as_ref().home)?)) {
+        Ok(status) => {
+            let text =
+                if json { serde_json::to_string(&status).unwrap_or_default() + "\n" } else { status.to_string() };
+            match io::stdout().write_all(text.as_bytes()) {
+                Ok(()) if status.ready => ExitCode::SUCCESS,
+                _ => ExitCode::FAILURE,
+            }
+        }
         Err(error) => {
             tell(program, json, &error);
             ExitCode::from(error.refusal().exit())
@@ -155,6 +191,13 @@ impl<T: Settings + AsRef<Basics>> Door<T> {
         Ok(config::list(&self.settings_by_key, key, expected)?)
     }
 
+    /// A setting that is of the right kind and does not hold all the same.
+    pub fn wrong(&self, key: &'static str, expected: &str, got: &str) -> DoorError {
+        let setting = self.settings_by_key.iter().find(|setting| setting.key == key);
+        let origin = setting.map_or(Origin::Default, |setting| setting.origin.clone());
+        ConfigError::Value { key, origin, expected: expected.to_owned(), got: got.to_owned() }.into()
+    }
+
     /// Starts the server for metrics and health, when the settings ask for one; what is in the registry by now is shown.
     ///
     /// # Errors
@@ -170,6 +213,33 @@ impl<T: Settings + AsRef<Basics>> Door<T> {
         let (address, _) = self.startup.step("metrics", &[], open).await?;
         tracing::info!(%address, "metrics, health and readiness");
         self.metrics = Some(address);
+        Ok(())
+    }
+
+    /// Answers to `status` from now on. What every program knows of itself is filled in here.
+    ///
+    /// # Errors
+    /// When the socket in the home cannot be made.
+    pub fn serve_status(&self, say: impl Fn() -> Status + Send + Sync + 'static) -> Result<(), DoorError> {
+        let (program, health, begun) = (self.program, self.health.clone(), Instant::now());
+        let all = move || {
+            let of = |report: Report| match report.state {
+                State::Ok => "ok".to_owned(),
+                State::Starting if report.text.is_empty() => "starting".to_owned(),
+                _ => report.text,
+            };
+            let health_of = health.reports().into_iter().map(|report| (report.component.to_owned(), of(report)));
+            Status {
+                program: program.to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                uptime_s: begun.elapsed().as_secs(),
+                ready: health.is_ready(),
+                health: health_of.collect(),
+                ..say()
+            }
+        };
+        tokio::spawn(status::open(self.home.path(), self.stop.clone(), all)?);
         Ok(())
     }
 
@@ -199,7 +269,7 @@ impl<T: Settings + AsRef<Basics>> Door<T> {
             }
             match &standing.trouble {
                 None => component.ok(),
-                Some(trouble) => component.degraded(trouble),
+                Some(trouble) => component.waiting(trouble),
             }
             if told.as_ref() != Some(&standing.listen) {
                 self.home.write_addresses(&standing.listen)?;
@@ -234,7 +304,7 @@ impl<T: Settings + AsRef<Basics>> Door<T> {
 pub struct Standing {
     /// Where it listens, each ending in `/p2p/PEERID`.
     pub listen: Vec<String>,
-    /// What others will miss, for people; `None` when all is well.
+    /// Why it is of no use to others yet, for people; `None` when all is well.
     pub trouble: Option<String>,
 }
 
@@ -307,6 +377,13 @@ mod tests {
         assert_eq!(chain(&ended), "mesh ended by itself; its log says why");
         assert_eq!(std::fs::read_to_string(door.home.join("addresses")).unwrap(), "/b/p2p/12D3\n");
         assert!(door.health.is_ready());
+        let mut said = vec![(Vec::new(), Some("no way in".to_owned()))];
+        let next = async || {
+            let (listen, trouble) = said.pop()?;
+            Some(Standing { listen, trouble })
+        };
+        door.attend(&mesh, next).await.unwrap_err();
+        assert!(!door.health.is_ready(), "nobody can reach it");
 
         stop.request();
         door.attend(&mesh, std::future::pending).await.unwrap();

@@ -101,6 +101,11 @@ impl Component {
         self.set(State::Ok, String::new());
     }
 
+    /// It runs, and is of no use to others yet.
+    pub fn waiting(&self, text: impl Into<String>) {
+        self.set(State::Starting, text.into());
+    }
+
     /// It works in part.
     pub fn degraded(&self, text: impl Into<String>) {
         self.set(State::Degraded, text.into());
@@ -129,8 +134,9 @@ impl Component {
         match state {
             _ if !changed => {}
             // That it has started is said by whoever started it.
-            State::Ok | State::Starting if before == State::Starting => {}
-            State::Ok | State::Starting => tracing::info!(component = self.name, "ok again"),
+            State::Ok if before == State::Starting => {}
+            State::Ok => tracing::info!(component = self.name, "ok again"),
+            State::Starting => tracing::warn!(component = self.name, "not ready: {text}"),
             State::Degraded => tracing::warn!(component = self.name, "degraded: {text}"),
             State::Failed => tracing::error!(component = self.name, "failed: {text}"),
         }
@@ -173,7 +179,9 @@ mod tests {
         store.failed("disk full");
         assert_eq!(health.worst(), State::Failed);
         assert!(!health.is_ready());
+        mesh.waiting("nobody has dialled it");
         store.ok();
+        assert!(health.worst() == State::Starting && !health.is_ready(), "it is of no use yet");
         mesh.ok();
         assert_eq!((health.worst(), health.reports()[0].text.as_str()), (State::Ok, ""));
     }

@@ -29,6 +29,7 @@
 //! - [`config`]: default < file < `KOS_*` < flag, from one table of keys; [`basics`]: the keys that all three share.
 //! - [`log`], [`health`], [`startup`], [`stop`]: what is going on in here.
 //! - [`door`]: all of these in the order in which a relay or bootstrap peer needs them.
+//! - [`status`]: how a server program is, told to its owner over a socket in its home.
 //! - [`record`]: which records a program stores for others.
 //! - [`metrics_server`]: `/metrics`, `/healthz` and `/readyz` for a machine that watches.
 
@@ -42,6 +43,7 @@ pub mod log;
 pub mod metrics_server;
 pub mod record;
 pub mod startup;
+pub mod status;
 pub mod stop;
 
 pub use basics::Basics;
@@ -49,4 +51,5 @@ pub use door::{Door, DoorError};
 pub use health::{Component, Health, State};
 pub use home::Home;
 pub use startup::Startup;
+pub use status::Status;
 pub use stop::Stop;

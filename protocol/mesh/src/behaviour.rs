@@ -8,7 +8,7 @@ use libp2p::{
 
 use crate::renewed::Renewed;
 use crate::scoped::Scoped;
-use crate::{blob, candidates, pulse, session};
+use crate::{blob, candidates, doorway, pulse, session};
 
 /// Gossip that knows our topics and no others.
 pub(crate) type Gossipsub = gossipsub::Behaviour<
@@ -16,9 +16,10 @@ pub(crate) type Gossipsub = gossipsub::Behaviour<
     gossipsub::MaxCountSubscriptionFilter<gossipsub::WhitelistSubscriptionFilter>,
 >;
 
-/// All protocols. The limits come first: behaviours are asked in order, and a refusal ends the asking.
+/// All protocols. The doorway and the limits come first: behaviours are asked in order, and a refusal ends the asking.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
+    pub(crate) doorway: doorway::Behaviour,
     pub(crate) limits: connection_limits::Behaviour,
     pub(crate) memory: memory_connection_limits::Behaviour,
     pub(crate) session: session::Behaviour,

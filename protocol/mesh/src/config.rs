@@ -9,6 +9,7 @@ use klp::rule::record::Standing;
 use klp::{NodeId, SecretKey, Timestamp, limits};
 use libp2p::Multiaddr;
 
+use crate::doorway::{Access, GateLimits, RelayToken};
 use crate::weather::Weather;
 
 /// Says what our Hello tells a peer. It looks something up and never waits: it is called on the road of every new session. What it
@@ -48,6 +49,8 @@ pub struct Limits {
     pub stall: Duration,
     /// What others put here is kept this long at most, and what this mesh provides is said again at half of it.
     pub record_life: Duration,
+    /// Who is let in.
+    pub gate: GateLimits,
     /// What a relay gives away.
     pub relay: RelayLimits,
 }
@@ -55,18 +58,28 @@ pub struct Limits {
 /// What a relay gives away. Only read in the role [`Role::Relay`].
 #[derive(Clone, Debug)]
 pub struct RelayLimits {
-    /// Peers that may wait behind this relay; when it is full, renewals fail too, so leave room.
+    /// Peers that may wait behind this relay. Newcomers fill nine tenths; the rest is for those that had a place lately.
     pub reservations: usize,
+    /// Peers of one network, a /24 or an IPv6 /48, that may.
+    pub reservations_per_network: usize,
+    /// Who may.
+    pub access: Access,
     /// Life of a reservation.
     pub reservation_time: Duration,
     /// Circuits at once, and of one peer.
     pub circuits: usize,
     /// Circuits of one peer.
     pub circuits_per_peer: usize,
+    /// Circuits that the peers of one network may have asked for.
+    pub circuits_per_network: usize,
     /// Life of a circuit; never zero, which would end it at once.
     pub circuit_time: Duration,
     /// Bytes of both directions of a circuit; zero is without limit.
     pub circuit_bytes: u64,
+    /// Bytes a second that all may send through this relay, shared fairly; zero is without limit.
+    pub bytes_per_second: u64,
+    /// Bytes a second of one peer; zero is without limit.
+    pub peer_bytes_per_second: u64,
     /// Whether requests for reservations and circuits are limited by peer and by IP address. Off in a lab where all share one.
     pub rates: bool,
 }
@@ -80,6 +93,7 @@ impl Default for Limits {
             memory: 2 * 1024 * 1024 * 1024,
             stall: limits::STALL,
             record_life: limits::RECORD_LIFE,
+            gate: GateLimits::default(),
             relay: RelayLimits::default(),
         }
     }
@@ -89,11 +103,16 @@ impl Default for RelayLimits {
     fn default() -> Self {
         Self {
             reservations: 4096,
+            reservations_per_network: 256,
+            access: Access::Open,
             reservation_time: Duration::from_secs(30 * 60),
             circuits: 512,
             circuits_per_peer: 8,
+            circuits_per_network: 128,
             circuit_time: Duration::from_secs(10 * 60),
             circuit_bytes: 16 * 1024 * 1024,
+            bytes_per_second: 0,
+            peer_bytes_per_second: 0,
             rates: true,
         }
     }
@@ -112,8 +131,12 @@ pub struct Config {
     pub external: Vec<Multiaddr>,
     /// Peers to join the DHT through, each ending in `/p2p/PEER`.
     pub bootstrap: Vec<Multiaddr>,
+    /// Peers that were in the routing table when this program last ran, each ending in `/p2p/PEER`: greeted once, at the start.
+    pub known: Vec<Multiaddr>,
     /// Relays to wait behind, each ending in `/p2p/PEER`.
     pub relays: Vec<Multiaddr>,
+    /// What relays that ask for a token are shown.
+    pub relay_token: Option<RelayToken>,
     /// Address ranges that count as public.
     pub trust_cidr: Vec<Cidr>,
     /// Whether to look for peers in the local network. It has no effect while all listeners are loopback.
@@ -145,7 +168,9 @@ impl Config {
             listen: Vec::new(),
             external: Vec::new(),
             bootstrap: Vec::new(),
+            known: Vec::new(),
             relays: Vec::new(),
+            relay_token: None,
             trust_cidr: Vec::new(),
             mdns: false,
             limits: Limits { incoming, ..Limits::default() },

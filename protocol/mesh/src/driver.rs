@@ -20,6 +20,7 @@ use crate::behaviour::Behaviour;
 use crate::blob::Opened;
 use crate::config::{Config, Role};
 use crate::dial::{DialError, Dialled, Dials};
+use crate::doorway::Doorway;
 use crate::event::{Event, Topic, Verdict};
 use crate::ladder::Ladder;
 use crate::lookups::{LookupError, Lookups};
@@ -33,6 +34,7 @@ use crate::swarm::only_loopback;
 use crate::topics::{self, Message, PublishError};
 
 mod dialling;
+mod door;
 mod feeling;
 mod heard;
 mod reaching;
@@ -71,6 +73,7 @@ pub(crate) enum Command {
     Upnp { on: bool },
     Relays { addresses: Vec<Multiaddr> },
     Blob { node: NodeId, want: oneshot::Sender<Opened> },
+    Known { reply: oneshot::Sender<Vec<Multiaddr>> },
 }
 
 /// The loop around the swarm.
@@ -88,7 +91,8 @@ pub(crate) struct Driver {
     bootstrap: Vec<Multiaddr>,
     bootstrap_at: Instant,
     bootstrap_wait: Duration,
-    refill_at: Instant,
+    known: Vec<Multiaddr>,
+    doorway: Arc<Doorway>,
     addresses: Addresses,
     relays: Relays,
     dials: Dials,
@@ -110,9 +114,11 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
+    #[expect(clippy::too_many_arguments, reason = "each is made by `open` and given once")]
     pub(crate) fn new(
         swarm: Swarm<Behaviour>,
         shared: Arc<Shared>,
+        doorway: Arc<Doorway>,
         commands: mpsc::Receiver<Command>,
         notes: mpsc::Receiver<Note>,
         state: watch::Sender<State>,
@@ -134,7 +140,8 @@ impl Driver {
             bootstrap: config.bootstrap.clone(),
             bootstrap_at: now,
             bootstrap_wait: FIRST_BOOTSTRAP,
-            refill_at: now + limits::RECORD_LIFE,
+            known: config.known.clone(),
+            doorway,
             addresses: Addresses::new(config.trust_cidr.clone(), config.external.clone(), now),
             relays: Relays::new(config.relays.clone(), now),
             dials: Dials::new(),
@@ -248,6 +255,9 @@ impl Driver {
                     topics::judge(gossip, &message, verdict);
                 }
             }
+            Command::Known { reply } => {
+                let _gone = reply.send(crate::lookups::known(&mut self.swarm.behaviour_mut().kad));
+            }
             Command::Mdns { on, reply } => {
                 let _gone = reply.send(self.set_mdns(on));
             }
@@ -344,9 +354,6 @@ impl Driver {
         self.feel(now);
         self.reach(now);
         self.shared.shelf.tidy();
-        if self.refill_at <= now {
-            self.refill_at = now + limits::RECORD_LIFE;
-            self.lookups.refill();
-        }
+        self.doorway.tick(now);
     }
 }

@@ -8,6 +8,7 @@
 //! - `session` carries requests: one long-lived stream for each pair of nodes, kept on the best connection. The words on it and all
 //!   its rules are in `klp::session`.
 //! - `blob` carries bulk bytes on streams of their own, each against an offer.
+//! - `doorway` decides who is let in and how much of us they get: limits of connections, places behind a relay, room in the directory.
 //! - `raw`, for tests only: a peer that writes what it likes.
 //! - `pulse` asks whether a connection is alive, `ladder` counts how peers are reached.
 //! - `lookups` (Kademlia), `topics` (gossip), `reach` (addresses, relays), `lan` (mDNS) hold what waits on their protocol.
@@ -40,6 +41,7 @@ mod blob;
 mod candidates;
 mod config;
 mod dial;
+mod doorway;
 mod driven;
 mod driver;
 mod event;
@@ -66,6 +68,7 @@ pub use answer::{Answer, Ended, Refused, Reply};
 pub use blob::{Fetch, Source};
 pub use config::{Config, Introduce, Limits, RecordCheck, RelayLimits, Role, Wall};
 pub use dial::{Attempt, DialError, Dialled};
+pub use doorway::{Access, GateLimits, PlacesInUse, Rate, RelayToken, Service};
 pub use event::{Event, Gossip, PeerHello, Request, Topic, Verdict};
 pub use libp2p::Multiaddr;
 pub use lookups::LookupError;

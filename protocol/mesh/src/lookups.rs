@@ -1,6 +1,7 @@
 //! The DHT: who waits for which query, what may be stored here, and whom we believe to be part of it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use klp::rule::record::{self, Put, Standing};
@@ -16,6 +17,7 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use tokio::sync::oneshot;
 
 use crate::config::{RecordCheck, Role, Wall};
+use crate::doorway::{Buckets, Diversity, Doorway, Network, Rate};
 use crate::peer::node_of;
 
 /// Our own DHT; other networks' peers do not speak it and so never enter our table.
@@ -28,8 +30,12 @@ const QUERIES: usize = 256;
 const PROVIDERS: usize = 64;
 /// Things that one node says it has: its agents' tags and DIDs.
 const PROVIDED: usize = 1024;
-/// Records and provider keys that one peer may store here at a time, so that nobody fills the store.
-const QUOTA: usize = 512;
+/// Records and provider keys that one peer may store here in the life of a record, and that a whole network may, so that nobody fills the
+/// store.
+const QUOTA: u32 = 512;
+const NETWORK_QUOTA: u32 = 4 * QUOTA;
+/// Peers and networks whose quota is remembered.
+const REMEMBERED: usize = 16_384;
 /// Longest query. A lookup over an honest table takes far less.
 const QUERY_TIME: Duration = Duration::from_secs(20);
 
@@ -74,7 +80,9 @@ pub(crate) struct Lookups {
     life: Duration,
     waiting: HashMap<QueryId, Waiting>,
     provided: BTreeSet<Digest>,
-    stored: HashMap<PeerId, usize>,
+    stored: Buckets<PeerId>,
+    network_stored: Buckets<Network>,
+    diversity: Diversity,
     /// Whether provider keys have to be said again because the table was empty when they were said.
     untold: bool,
 }
@@ -118,8 +126,18 @@ fn key_of(digest: &Digest) -> RecordKey {
 
 impl Lookups {
     pub(crate) fn new(check: RecordCheck, wall: Wall, life: Duration) -> Self {
-        let (waiting, provided, stored) = (HashMap::new(), BTreeSet::new(), HashMap::new());
-        Self { check, wall, life, waiting, provided, stored, untold: false }
+        let quota = |burst| Rate { burst, every: life / burst };
+        Self {
+            check,
+            wall,
+            life,
+            waiting: HashMap::new(),
+            provided: BTreeSet::new(),
+            stored: Buckets::new(quota(QUOTA), REMEMBERED),
+            network_stored: Buckets::new(quota(NETWORK_QUOTA), REMEMBERED),
+            diversity: Diversity::default(),
+            untold: false,
+        }
     }
 
     fn wait(&mut self, query: QueryId, waiting: Waiting) {
@@ -193,8 +211,23 @@ impl Lookups {
         table.stop_providing(&key_of(&key));
     }
 
-    /// A peer speaks the DHT and has been identified: it enters the table with addresses that we may believe.
-    pub(crate) fn learn(&mut self, table: &mut Table, peer: PeerId, addresses: impl IntoIterator<Item = Multiaddr>) {
+    /// A peer speaks the DHT and has been identified: it enters the table with addresses that we may believe, unless its neighbours at
+    /// `ip` fill too much of it already.
+    pub(crate) fn learn(
+        &mut self,
+        table: &mut Table,
+        peer: PeerId,
+        ip: Option<IpAddr>,
+        addresses: impl IntoIterator<Item = Multiaddr>,
+        doorway: &Doorway,
+    ) {
+        if let Some(ip) = ip {
+            let (distance, present) = distances(table, peer);
+            if !self.diversity.admits(peer, ip, distance, &present) {
+                doorway.refused("routing", "network");
+                return;
+            }
+        }
         for address in addresses.into_iter().take(limits::ADDRESSES) {
             table.add_address(&peer, address);
         }
@@ -207,46 +240,76 @@ impl Lookups {
     }
 
     /// What came of a query, or of a request of others.
-    pub(crate) fn on_event(&mut self, table: &mut Table, event: kad::Event, believes: impl Fn(&Multiaddr) -> bool) {
+    /// Names the peer that has to go, for it did what it should not once too often.
+    pub(crate) fn on_event(
+        &mut self,
+        table: &mut Table,
+        event: kad::Event,
+        believes: impl Fn(&Multiaddr) -> bool,
+        doorway: &Doorway,
+        now: Instant,
+    ) -> Option<PeerId> {
         match event {
             kad::Event::OutboundQueryProgressed { id, result, step, .. } => {
                 self.progress(table, id, result, step.last);
             }
             kad::Event::InboundRequest { request: InboundRequest::PutRecord { source, record: Some(record), .. } } => {
-                self.store(table, source, record);
+                let strike = self.store(table, source, record, doorway, now).err()?;
+                return doorway.strike(source, "record", strike, now).then_some(source);
             }
             kad::Event::InboundRequest { request: InboundRequest::AddProvider { record: Some(mut record) } } => {
                 record.addresses.retain(believes);
                 record.addresses.truncate(limits::ADDRESSES);
-                self.store_provider(table, record);
+                let source = record.provider;
+                let strike = self.store_provider(table, record, doorway, now).err()?;
+                return doorway.strike(source, "provider", strike, now).then_some(source);
             }
             _ => {}
         }
+        None
     }
 
-    fn store(&mut self, table: &mut Table, source: PeerId, record: Record) {
+    /// Keeps a record, or says what is wrong with it or with whoever brought it. One that is older than what is here is no fault.
+    fn store(
+        &mut self,
+        table: &mut Table,
+        source: PeerId,
+        record: Record,
+        doorway: &Doorway,
+        now: Instant,
+    ) -> Result<(), &'static str> {
+        // Before the signature is checked, which is the dearest of all.
+        self.admits(source, doorway, now)?;
         let publisher = record.publisher.as_ref().and_then(node_of);
-        let Some(standing) = (self.check)(record.key.as_ref(), &record.value, publisher) else { return };
+        let standing = (self.check)(record.key.as_ref(), &record.value, publisher).ok_or("invalid")?;
         let known = table.store_mut().get(&record.key);
         let known = known.and_then(|known| (self.check)(known.key.as_ref(), &known.value, None));
-        let now = (self.wall)();
-        if record::put(known.as_ref(), &standing, now) == Put::Kept && self.admits(source) {
-            let expires = Instant::now() + standing.expires.since(now).min(self.life);
+        let wall = (self.wall)();
+        if record::put(known.as_ref(), &standing, wall) == Put::Kept {
+            let expires = now + standing.expires.since(wall).min(self.life);
             let record = Record { expires: Some(record.expires.map_or(expires, |at| at.min(expires))), ..record };
-            let _stored = table.store_mut().put(record);
+            if table.store_mut().put(record).is_err() {
+                doorway.refused("record", "full");
+            }
         }
+        Ok(())
     }
 
-    fn store_provider(&mut self, table: &mut Table, record: ProviderRecord) {
-        if record.key.as_ref().len() == 32 && self.admits(record.provider) {
-            let _stored = table.store_mut().add_provider(record);
+    fn store_provider(
+        &mut self,
+        table: &mut Table,
+        record: ProviderRecord,
+        doorway: &Doorway,
+        now: Instant,
+    ) -> Result<(), &'static str> {
+        if record.key.as_ref().len() != 32 {
+            return Err("invalid");
         }
-    }
-
-    fn admits(&mut self, peer: PeerId) -> bool {
-        let stored = self.stored.entry(peer).or_default();
-        *stored += 1;
-        *stored <= QUOTA
+        self.admits(record.provider, doorway, now)?;
+        if table.store_mut().add_provider(record).is_err() {
+            doorway.refused("provider", "full");
+        }
+        Ok(())
     }
 
     /// Somebody to whom it was told may have forgotten it: it is said again to the next one who comes.
@@ -254,9 +317,11 @@ impl Lookups {
         self.untold = true;
     }
 
-    /// A new hour: everybody may store again.
-    pub(crate) fn refill(&mut self) {
-        self.stored.clear();
+    fn admits(&mut self, peer: PeerId, doorway: &Doorway, now: Instant) -> Result<(), &'static str> {
+        let network = doorway.origin(&peer).filter(|ip| doorway.counts(*ip)).map(Network::of);
+        let admitted =
+            self.stored.take(peer, now) && network.is_none_or(|network| self.network_stored.take(network, now));
+        if admitted { Ok(()) } else { Err("quota") }
     }
 
     fn progress(&mut self, table: &mut Table, id: QueryId, result: QueryResult, last: bool) {
@@ -326,6 +391,28 @@ impl Waiting {
 
 fn is_empty(table: &mut Table) -> bool {
     table.kbuckets().next().is_none()
+}
+
+/// At which distance a peer is, and at which all of the table are.
+fn distances(table: &mut Table, peer: PeerId) -> (u32, Vec<(PeerId, u32)>) {
+    let mut present = Vec::new();
+    for (distance, bucket) in table.kbuckets().map(|bucket| (bucket.range().1.ilog2().unwrap_or(0), bucket)) {
+        present.extend(bucket.iter().map(|entry| (*entry.node.key.preimage(), distance)));
+    }
+    let at = table.kbucket(peer).and_then(|bucket| bucket.range().1.ilog2());
+    (at.unwrap_or(0), present)
+}
+
+/// Where the peers of the table are, each address ending in `/p2p/PEER`.
+pub(crate) fn known(table: &mut Table) -> Vec<Multiaddr> {
+    let mut known = Vec::new();
+    for bucket in table.kbuckets() {
+        for entry in bucket.iter() {
+            let addresses = entry.node.value.iter().cloned();
+            known.extend(addresses.filter_map(|address| address.with_p2p(*entry.node.key.preimage()).ok()));
+        }
+    }
+    known
 }
 
 /// Peers in the routing table.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::{Answer, Refused};
 use crate::blob::{Fetch, Shelf, Source};
 use crate::dial::{DialError, Dialled};
+use crate::doorway::{Doorway, Service};
 use crate::driver::Command;
 use crate::event::{Gossip, Topic, Verdict};
 use crate::lookups::LookupError;
@@ -40,6 +41,7 @@ struct Inner {
     commands: mpsc::Sender<Command>,
     table: Arc<Table>,
     shelf: Arc<Shelf>,
+    doorway: Arc<Doorway>,
     state: watch::Receiver<State>,
     stop: CancellationToken,
 }
@@ -54,10 +56,11 @@ impl Mesh {
         commands: mpsc::Sender<Command>,
         table: Arc<Table>,
         shelf: Arc<Shelf>,
+        doorway: Arc<Doorway>,
         state: watch::Receiver<State>,
         stop: CancellationToken,
     ) -> Self {
-        Self(Arc::new(Inner { me, commands, table, shelf, state, stop }))
+        Self(Arc::new(Inner { me, commands, table, shelf, doorway, state, stop }))
     }
 
     /// Who we are.
@@ -68,6 +71,21 @@ impl Mesh {
     /// What can be seen at the moment, and a way to wait for changes.
     pub fn state(&self) -> watch::Receiver<State> {
         self.0.state.clone()
+    }
+
+    /// What this program gives to others at the moment.
+    pub fn service(&self) -> Service {
+        self.0.doorway.service(std::time::Instant::now())
+    }
+
+    /// Addresses of the peers in the routing table, each ending in `/p2p/PEER`: what [`Config::known`](crate::Config::known) is for.
+    ///
+    /// # Errors
+    /// [`MeshError::Stopped`]
+    pub async fn known(&self) -> Result<Vec<Multiaddr>, MeshError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Known { reply }).await?;
+        answer.await.map_err(|_| MeshError::Stopped)
     }
 
     /// How a peer is reached at the moment.

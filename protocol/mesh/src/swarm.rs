@@ -1,7 +1,6 @@
 //! Opening a mesh: transports, behaviours, listeners.
 
 use std::io;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use klp::NodeId;
 use klp::hello::ReplayWindow;
 use libp2p::core::Transport as _;
 use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::transport::{Boxed, MemoryTransport};
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::behaviour::Behaviour;
 use crate::blob::{self, Shelf};
 use crate::config::{Config, RelayLimits, Role};
+use crate::doorway::{self, Doorway, Limiter, Shaped, Shaper};
 use crate::driven::Driven;
 use crate::driver::Driver;
 use crate::event::Event;
@@ -46,6 +47,8 @@ const COMMANDS: usize = 64;
 const NOTES: usize = 256;
 /// A connection without streams is closed after this long.
 const IDLE: Duration = Duration::from_secs(60);
+/// A connection that is not made by then is given up, on either side: who says nothing would hold its place for ever.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Connections that are being made to us, at once.
 const PENDING: u32 = 128;
 
@@ -87,10 +90,12 @@ pub fn open(
     let keypair = keypair(&config.key).map_err(|error| setting(&error))?;
     let me = NodeId(config.key.did());
     let (counted, ladder) = (Metrics::new(registry), Ladder::new(registry));
+    let doorway = Arc::new(Doorway::new(me, &config, registry));
     let registry = registry.sub_registry_with_prefix("libp2p");
     let (relayed, relay_client) = relay::client::new(peer_of(me));
-    let transport = transport(&keypair, relayed, config.weather, registry).map_err(OpenError::Transport)?;
-    let behaviour = behaviour(&config, &keypair, relay_client).map_err(|error| setting(&error))?;
+    let transport =
+        transport(&keypair, relayed, config.weather, doorway.shaper.clone(), registry).map_err(OpenError::Transport)?;
+    let behaviour = behaviour(&config, &keypair, relay_client, &doorway).map_err(|error| setting(&error))?;
     let settings = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE)
         .with_substream_upgrade_protocol_override(Version::V1Lazy)
@@ -116,7 +121,7 @@ pub fn open(
     let table = Arc::new(Table::new(me));
     let stop = CancellationToken::new();
     let shelf = Arc::new(Shelf::new(table.clone(), counted.clone(), config.limits.stall));
-    let mesh = Mesh::new(me, commands, table.clone(), shelf.clone(), watched, stop.clone());
+    let mesh = Mesh::new(me, commands, table.clone(), shelf.clone(), doorway.clone(), watched, stop.clone());
     let shared = Arc::new(Shared {
         me,
         key: config.key.clone(),
@@ -130,9 +135,24 @@ pub fn open(
         stop,
         metrics: counted,
     });
+    let shaper = doorway.shaper.clone();
     let figures = (metrics::Metrics::new(registry), ladder);
-    let driver = Driver::new(swarm, shared, received, noted, state, &config, figures);
-    Ok((mesh, incoming, driver.run()))
+    let driver = Driver::new(swarm, shared, doorway, received, noted, state, &config, figures);
+    let run = async move {
+        tokio::select! {
+            () = driver.run() => {}
+            () = turns(shaper) => {}
+        }
+    };
+    Ok((mesh, incoming, run))
+}
+
+/// Gives those who send through a relay their turns.
+async fn turns(shaper: Option<Arc<Shaper>>) {
+    match shaper {
+        Some(shaper) => shaper.run().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Whether nobody listens at this TCP address yet. libp2p shares ports, so that two programs could listen at one without noticing, and
@@ -163,6 +183,7 @@ fn transport(
     keypair: &Keypair,
     relayed: relay::client::Transport,
     weather: Option<Weather>,
+    shaper: Option<Arc<Shaper>>,
     registry: &mut Registry,
 ) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
     let noise = || noise::Config::new(keypair).map_err(io::Error::other);
@@ -206,8 +227,11 @@ fn transport(
         .map(|either, _| either.into_inner())
         .or_transport(resolved)
         .map(|either, _| either.into_inner());
-    let all = metrics::BandwidthTransport::new(all, registry)
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)))
+    let all = metrics::BandwidthTransport::new(TransportTimeout::with_ingoing_timeout(all, HANDSHAKE), registry)
+        .map(move |(peer, muxer), _| match &shaper {
+            Some(shaper) => (peer, StreamMuxerBox::new(Shaped::new(muxer, peer, shaper.clone()))),
+            None => (peer, StreamMuxerBox::new(muxer)),
+        })
         .boxed();
     Ok(Patient(all).boxed())
 }
@@ -221,7 +245,12 @@ fn resolve<T>(inner: T, has_resolver: bool) -> io::Result<dns::tokio::Transport<
     }
 }
 
-fn behaviour(config: &Config, keypair: &Keypair, relay_client: relay::client::Behaviour) -> Result<Behaviour, String> {
+fn behaviour(
+    config: &Config,
+    keypair: &Keypair,
+    relay_client: relay::client::Behaviour,
+    doorway: &Arc<Doorway>,
+) -> Result<Behaviour, String> {
     let me = keypair.public().to_peer_id();
     let on_loopback = only_loopback(config);
     let is_node = config.role == Role::Node;
@@ -236,8 +265,10 @@ fn behaviour(config: &Config, keypair: &Keypair, relay_client: relay::client::Be
         .with_push_listen_addr_updates(true)
         .with_cache_size(0);
     let kad_admits = if on_loopback { is_loopback } else { |_: &Multiaddr| false };
-    let relay = (config.role == Role::Relay).then(|| relay_server(me, &config.limits.relay));
+    let relay = (config.role == Role::Relay).then(|| relay_server(me, &config.limits.relay, doorway.limiters()));
+    let node = NodeId(config.key.did());
     Ok(Behaviour {
+        doorway: doorway::Behaviour::new(node, doorway.clone(), config.relay_token.clone()),
         limits: connection_limits::Behaviour::new(limits),
         memory: memory_connection_limits::Behaviour::with_max_bytes(config.limits.memory),
         session: session::Behaviour::new(config.trust_cidr.clone()),
@@ -251,37 +282,27 @@ fn behaviour(config: &Config, keypair: &Keypair, relay_client: relay::client::Be
         relay: Toggle::from(relay),
         dcutr: Toggle::from((is_node && !on_loopback).then(|| dcutr::Behaviour::new(me))),
         candidates: candidates::Behaviour::default(),
-        autonat_client: Renewed::new(Toggle::from(
-            (is_node && !on_loopback).then(autonat::v2::client::Behaviour::default),
-        )),
+        // A server too must not say that it can be reached before somebody has tried.
+        autonat_client: Renewed::new(Toggle::from((!on_loopback).then(autonat::v2::client::Behaviour::default))),
         autonat_server: Toggle::from((!is_node && !on_loopback).then(autonat::v2::server::Behaviour::default)),
         mdns: Scoped::new(Toggle::from(None), |address| !is_loopback(address)),
         upnp: Scoped::claiming(Toggle::from(None), |address| !is_loopback(address)),
     })
 }
 
-fn relay_server(me: PeerId, limits: &RelayLimits) -> relay::Behaviour {
-    let mut config = relay::Config {
-        max_reservations: limits.reservations,
+fn relay_server(me: PeerId, limits: &RelayLimits, [places, calls]: [Limiter; 2]) -> relay::Behaviour {
+    let config = relay::Config {
+        // Ours are counted in the doorway: libp2p's would refuse renewals too. A peer has a few connections, each with a reservation.
+        max_reservations: limits.reservations.saturating_mul(8),
         max_reservations_per_peer: 2,
         reservation_duration: limits.reservation_time,
         max_circuits: limits.circuits,
         max_circuits_per_peer: limits.circuits_per_peer,
         max_circuit_duration: limits.circuit_time,
         max_circuit_bytes: limits.circuit_bytes,
-        reservation_rate_limiters: Vec::new(),
-        circuit_src_rate_limiters: Vec::new(),
+        reservation_rate_limiters: vec![Box::new(places)],
+        circuit_src_rate_limiters: vec![Box::new(calls)],
     };
-    if limits.rates {
-        // Many users share one address behind their provider's router.
-        let (often, rarely) = (NonZeroU32::MIN.saturating_add(299), NonZeroU32::MIN.saturating_add(59));
-        config = config
-            .reservation_rate_per_peer(rarely, Duration::from_secs(60))
-            .reservation_rate_per_ip(often, Duration::from_secs(1))
-            .circuit_src_per_peer(rarely, Duration::from_secs(10))
-            .circuit_src_per_ip(often, Duration::from_secs(1));
-    }
-    let mut relay = relay::Behaviour::new(me, config);
-    relay.set_status(Some(relay::Status::Enable));
-    relay
+    // It offers places only while it has a confirmed address: without one nobody could be reached behind it.
+    relay::Behaviour::new(me, config)
 }

@@ -122,6 +122,11 @@ pub(crate) fn judge(gossip: &mut Gossipsub, message: &Message, verdict: Verdict)
     let _known = gossip.report_message_validation_result(&message.id, &message.from, verdict);
 }
 
+/// The name of a message for a verdict without a look.
+pub(crate) fn name(from: PeerId, id: MessageId) -> Message {
+    Message { id, from }
+}
+
 /// A message that came, unless it is of no topic or no node.
 pub(crate) fn came(from: PeerId, id: MessageId, message: gossipsub::Message) -> Result<Gossip, Message> {
     let named = Message { id, from };

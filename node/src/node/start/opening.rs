@@ -30,6 +30,16 @@ pub(super) fn introducer(me: &Me, people: &People, offers: &Offers, store: &stor
 
 pub(super) type OpenMesh<D> = (Mesh, tokio::sync::mpsc::Receiver<mesh::Event>, D);
 
+fn relay_token(file: &std::path::Path) -> Result<mesh::RelayToken, Fault> {
+    let wrong = |why: String| {
+        let hint = "its text is the token that whoever runs the relay has given you";
+        Fault::new(Refusal::Invalid, format!("relay_token_file: {}: {why}", file.display())).hint(hint)
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    let short = || wrong(format!("it holds less than {} characters", mesh::RelayToken::LEAST));
+    mesh::RelayToken::new(&text).ok_or_else(short)
+}
+
 pub(super) fn open_mesh(
     config: &Config,
     key: klp::SecretKey,
@@ -58,6 +68,7 @@ pub(super) fn open_mesh(
         external: addresses("external", &config.basics.external)?,
         bootstrap: addresses("bootstrap", &config.basics.bootstrap)?,
         relays: addresses("relay", &config.relay)?,
+        relay_token: config.relay_token_file.as_deref().map(relay_token).transpose()?,
         trust_cidr: ranges?,
         // Looking begins with the first contact or listed agent.
         mdns: false,

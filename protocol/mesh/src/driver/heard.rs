@@ -17,7 +17,7 @@ use crate::ladder::Step;
 use crate::path::RelayLimit;
 use crate::peer::{ip_in, is_loopback, is_relayed, node_of, relay_in};
 use crate::session::{Attached, From, Wire};
-use crate::{blob, lookups, session, topics};
+use crate::{blob, doorway, lookups, session, topics};
 
 /// Whoever speaks it tells us whether we can be dialled.
 const DIAL_REQUEST: StreamProtocol = StreamProtocol::new("/libp2p/autonat/2/dial-request");
@@ -55,6 +55,7 @@ impl Driver {
                 }
             }
             SwarmEvent::ExternalAddrExpired { address } => {
+                self.doorway.unconfirmed(&address);
                 self.addresses.expired(&address);
                 self.publish_addresses();
             }
@@ -144,11 +145,13 @@ impl Driver {
                 // A provider's addresses are believed as if it told them here, on the connection that it has.
                 let addresses = &self.addresses;
                 let behaviour = self.swarm.behaviour_mut();
+                let now = Instant::now();
                 let via = provider(&event)
                     .and_then(|peer| behaviour.session.best(&peer))
                     .map(|(_, path)| path.address.clone());
                 let believes = |address: &Multiaddr| via.as_ref().is_some_and(|via| addresses.believes(address, via));
-                self.lookups.on_event(&mut behaviour.kad, event, believes);
+                let gone = self.lookups.on_event(&mut behaviour.kad, event, believes, &self.doorway, now);
+                self.send_away(gone);
             }
             BehaviourEvent::Gossip(event) => {
                 self.metrics.record(&event);
@@ -157,7 +160,11 @@ impl Driver {
                 }
             }
             BehaviourEvent::RelayClient(event) => self.relayed(event),
-            BehaviourEvent::Relay(event) => self.metrics.record(&event),
+            BehaviourEvent::Relay(event) => {
+                self.doorway.relayed(&event);
+                self.metrics.record(&event);
+            }
+            BehaviourEvent::Doorway(shown) => self.shown(shown),
             BehaviourEvent::Dcutr(event) => {
                 self.metrics.record(&event);
                 self.punch_ended(event);
@@ -225,7 +232,8 @@ impl Driver {
             if dialled && !path.is_relayed() {
                 addresses.insert(0, path.address.clone());
             }
-            self.lookups.learn(&mut self.swarm.behaviour_mut().kad, peer, addresses);
+            let ip = ip_in(&path.address).filter(|ip| !path.is_relayed() && self.doorway.counts(*ip));
+            self.lookups.learn(&mut self.swarm.behaviour_mut().kad, peer, ip, addresses, &self.doorway);
             self.join(now);
         } else {
             self.swarm.behaviour_mut().kad.remove_peer(&peer);
@@ -252,7 +260,7 @@ impl Driver {
                 self.swarm.behaviour_mut().candidates.offer(observed);
             }
             if speaks(&relay::HOP_PROTOCOL_NAME) {
-                self.reserve(peer, now);
+                self.present(peer, connection, speaks(&doorway::PASS));
             } else {
                 self.relays.is_none(peer, now, dice());
             }
@@ -260,6 +268,13 @@ impl Driver {
     }
 
     fn gossiped(&mut self, from: PeerId, id: gossipsub::MessageId, message: gossipsub::Message) {
+        if !self.takes_gossip(from) {
+            let judged = topics::name(from, id);
+            if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+                topics::judge(gossip, &judged, Verdict::Ignore);
+            }
+            return;
+        }
         let judged = match topics::came(from, id, message) {
             Ok(gossip) if self.pending.len() < PENDING / 2 => return self.pending.push_back(Event::Gossip(gossip)),
             Ok(gossip) => (gossip.message, Verdict::Ignore),

@@ -71,6 +71,7 @@ impl Driver {
         if change == Change::Moved {
             for address in self.addresses.probed() {
                 self.addresses.expired(&address);
+                self.doorway.unconfirmed(&address);
                 self.swarm.remove_external_address(&address);
             }
         }
@@ -110,9 +111,13 @@ impl Driver {
         self.ladder.probe(event.result.is_ok());
         if event.result.is_err() && self.addresses.probed().contains(&address) {
             self.addresses.expired(&address);
+            self.doorway.unconfirmed(&address);
             self.swarm.remove_external_address(&address);
         }
         if let Some(server) = node_of(&event.server) {
+            if event.result.is_ok() {
+                self.doorway.confirmed(address.clone(), server);
+            }
             let error = event.result.as_ref().err().map(ToString::to_string);
             self.probes.heard(Probe { address, server, at: Instant::now(), error });
         }
@@ -159,6 +164,9 @@ impl Driver {
         if bootstrap.iter().any(|(peer, _)| self.is_near(peer)) || (bootstrap.is_empty() && routing > 0) {
             (self.bootstrap_at, self.bootstrap_wait) = (now + BOOTSTRAP, FIRST_BOOTSTRAP);
             return;
+        }
+        if routing == 0 {
+            self.greet_known();
         }
         self.bootstrap_at = now + self.bootstrap_wait;
         self.bootstrap_wait = (self.bootstrap_wait * 2).min(BOOTSTRAP);

@@ -5,12 +5,15 @@ extern crate kos_mesh as mesh;
 
 mod blobs;
 mod crowd;
+mod doorway;
 mod gossip;
 mod ladder;
+mod liars;
 mod lookups;
 mod reach;
 mod relayed;
 mod sessions;
+mod shares;
 mod streams;
 mod support;
 mod tapped;

@@ -1,0 +1,74 @@
+//! What a server program gives to others at the moment, for those who run it.
+
+use std::collections::BTreeMap;
+
+use klp::NodeId;
+use libp2p::Multiaddr;
+
+/// What is in use. Nobody is named but those who confirmed an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Connections from addresses that are counted.
+    pub open: usize,
+    /// Addresses that are sent away for a while.
+    pub banned_addresses: usize,
+    /// Peers that are sent away for a while.
+    pub banned_peers: usize,
+    /// Of a relay.
+    pub places: Option<Places>,
+    /// What was refused since the start, by what was wanted and why.
+    pub refusals: BTreeMap<(&'static str, &'static str), u64>,
+    /// Own addresses that a third party has dialled, and who.
+    pub confirmed: BTreeMap<Multiaddr, NodeId>,
+    /// Bytes that others have sent through this program since the start.
+    pub carried: u64,
+    /// The same in a second, over the last few.
+    pub bytes_per_second: u64,
+}
+
+impl Service {
+    /// Who has dialled an address of ours, with or without `/p2p/…` at its end; nobody, when the user vouches for it.
+    pub fn confirmed_by(&self, address: &Multiaddr) -> Option<NodeId> {
+        let bare = |address: &Multiaddr| -> Multiaddr {
+            address.iter().filter(|part| !matches!(part, libp2p::multiaddr::Protocol::P2p(_))).collect()
+        };
+        let wanted = bare(address);
+        self.confirmed.iter().find(|(known, _)| bare(known) == wanted).map(|(_, by)| *by)
+    }
+}
+
+/// What a relay has given away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Nodes that wait behind it.
+    pub reservations: usize,
+    /// How many may.
+    pub most_reservations: usize,
+    /// Above this newcomers are refused; the rest is for nodes that had a place lately.
+    pub for_newcomers: usize,
+    /// Circuits.
+    pub circuits: usize,
+    /// How many there may be.
+    pub most_circuits: usize,
+}
+
+impl Places {
+    /// Whether so much is in use that more room should be made: four fifths of the places or of the circuits.
+    pub fn alarm(&self) -> bool {
+        let nearly = |used: usize, most: usize| used.saturating_mul(5) >= most.saturating_mul(4);
+        nearly(self.reservations, self.most_reservations) || nearly(self.circuits, self.most_circuits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn x2_the_alarm_sounds_at_four_fifths() {
+        let at = |reservations, circuits| {
+            Places { reservations, most_reservations: 10, circuits, most_circuits: 5, ..Places::default() }.alarm()
+        };
+        assert!(!at(7, 3) && at(8, 0) && at(0, 4));
+    }
+}
