@@ -28,7 +28,11 @@ fn at_once<T: Send>(people: &[Shell], work: impl Fn(&Shell) -> T + Sync) -> Vec<
 #[test]
 fn fifty_nodes_find_an_agent_through_the_dht_and_none_does_when_its_life_is_over() {
     let folder = tempfile::tempdir().unwrap();
-    let mut hub = Program::start("kos-bootstrap", &folder.path().join("hub"), ["--listen", "/ip4/127.0.0.1/tcp/0"]);
+    let mut hub = Program::start(
+        "kos-bootstrap",
+        &folder.path().join("hub"),
+        ["--listen", "/ip4/127.0.0.1/tcp/0", "--rates=false"],
+    );
     let address = hub.line();
     let join = ["--bootstrap", address.as_str()];
 

@@ -116,7 +116,7 @@ fn x2_a_server_is_not_ready_before_somebody_has_dialled_back() {
 /// `FLOOD=10000` runs it in full.
 #[test]
 fn x3_a_flood_of_connections_costs_little_and_others_are_answered() {
-    let most: usize = std::env::var("FLOOD").map_or(600, |most| most.parse().unwrap());
+    let most: usize = std::env::var("FLOOD").map_or(800, |most| most.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("home");
     let (running, said) = start("kos-bootstrap", &home, &["--metrics", "127.0.0.1:0"]);

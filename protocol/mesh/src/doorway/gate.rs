@@ -41,7 +41,7 @@ impl Default for GateLimits {
             loopback: false,
             // Many people share one address behind their provider's router.
             open: [256, 512],
-            handshakes: [32, 96],
+            handshakes: [64, 112],
             knocks: [
                 Rate { burst: 256, every: Duration::from_millis(64) },
                 Rate { burst: 512, every: Duration::from_millis(16) },
