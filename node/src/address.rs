@@ -1,15 +1,20 @@
-//! What people type to name somebody: `PETNAME/AGENT`, `DID/AGENT`, `self/AGENT`, or a link `kos:DID/AGENT`.
+//! What people type to name somebody: `PETNAME/AGENT`, `DID/AGENT`, `self/AGENT`, `any/AGENT`, or a link `kos:DID/AGENT`.
 
 use klp::Did;
 
 use crate::fault::Fault;
 use klp::Refusal;
 
+/// What stands for whoever offers something.
+const ANY: &str = "any";
+
 /// A person, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
     /// This node's owner.
     Me,
+    /// Whoever offers it.
+    Any,
     /// A contact, by the name given to them.
     Petname(String),
     /// An owner, node or agent.
@@ -34,6 +39,8 @@ impl Who {
         let text = text.strip_prefix("kos:").unwrap_or(text);
         if text == "self" {
             Ok(Self::Me)
+        } else if text == ANY {
+            Ok(Self::Any)
         } else if text.starts_with("did:") {
             text.parse().map(Self::Did).map_err(|error| Fault::new(Refusal::Invalid, format!("{text} is {error}")))
         } else {
@@ -53,7 +60,7 @@ impl Address {
                 Ok(Self { who: Who::parse(who)?, agent: Some(agent.to_owned()) })
             }
             _ => match Who::parse(text)? {
-                who @ Who::Did(_) => Ok(Self { who, agent: None }),
+                who @ (Who::Did(_) | Who::Any) => Ok(Self { who, agent: None }),
                 Who::Me | Who::Petname(_) => Err(Fault::new(Refusal::Invalid, format!("\"{text}\" names no agent"))
                     .hint("write it as PETNAME/AGENT, DID/AGENT or self/AGENT; `kos find` shows agents")),
             },
@@ -69,11 +76,11 @@ pub fn petname(text: &str) -> Result<String, Fault> {
     let fits = !text.is_empty()
         && text.len() <= klp::limits::NAME
         && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    if fits && text != "self" {
+    if fits && text != "self" && text != ANY {
         Ok(text.to_owned())
     } else {
         Err(Fault::new(Refusal::Invalid, format!("{text:?} cannot be the name of a contact"))
-            .hint("use up to 64 letters, digits, - _ or . (and not \"self\")"))
+            .hint("use up to 64 letters, digits, - _ or . (and not \"self\" or \"any\")"))
     }
 }
 
@@ -87,6 +94,8 @@ mod tests {
         for (text, who, agent) in [
             ("bob/docs".to_owned(), Who::Petname("bob".into()), Some("docs")),
             ("self/guide".to_owned(), Who::Me, Some("guide")),
+            ("any/docs".to_owned(), Who::Any, Some("docs")),
+            ("any".to_owned(), Who::Any, None),
             (format!("{did}/docs"), Who::Did(did), Some("docs")),
             (format!("kos:{did}/docs"), Who::Did(did), Some("docs")),
             (did.to_string(), Who::Did(did), None),

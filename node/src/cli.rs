@@ -14,12 +14,14 @@ mod client;
 mod config;
 mod contact;
 mod demo;
+mod doctor;
 mod events;
 mod find;
 mod grant;
 mod node;
 mod pair;
 mod passphrase;
+mod reach;
 mod receipt;
 mod serve;
 mod stream;
@@ -83,9 +85,13 @@ enum Verb {
     /// Secrets
     Vault(vault::Vault),
     /// Is somebody's node there, and by which path
-    Ping(node::Ping),
+    Ping(reach::Ping),
     /// By which path somebody's node is reached, and why
-    Path(node::Ping),
+    Path(reach::Path),
+    /// How others reach this node, and what to do about it
+    Netcheck(reach::Netcheck),
+    /// What is wrong here, why, and what to do; needs no node
+    Doctor(Box<doctor::Doctor>),
     /// The event bus as it runs
     Events(events::Events),
     /// Settings
@@ -152,7 +158,10 @@ impl Verb {
             Self::Receipt(verb) => verb.run(terminal).await,
             Self::Audit(verb) => verb.run(terminal).await,
             Self::Vault(verb) => verb.run(terminal).await,
-            Self::Ping(verb) | Self::Path(verb) => verb.run(terminal).await,
+            Self::Ping(verb) => verb.run(terminal).await,
+            Self::Path(verb) => verb.run(terminal).await,
+            Self::Netcheck(verb) => verb.run(terminal).await,
+            Self::Doctor(verb) => verb.run(terminal).await,
             Self::Events(verb) => verb.run(terminal).await,
             Self::Config(verb) => verb.run(terminal).await,
             Self::Demo(verb) => verb.run(terminal).await,

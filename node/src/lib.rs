@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+mod doctor;
 mod entropy;
 pub mod fault;
 mod figures;

@@ -15,6 +15,8 @@ use tokio::sync::watch;
 
 use crate::bus::Bus;
 use crate::clock::Clock;
+use crate::config::Config;
+use crate::doctor::{self, Living, Patient};
 use crate::fault::Fault;
 use crate::inbound::Inbound;
 use crate::me::Me;
@@ -22,6 +24,7 @@ use crate::outbound::Outbound;
 use crate::services;
 use crate::{show, view, words};
 
+pub(crate) use start::closed_home;
 pub use start::{Start, StartFault};
 
 /// A running node. Cheap to clone; every clone is the same node.
@@ -55,6 +58,7 @@ pub struct Node {
     pub health: Health,
     me: Me,
     store: Store,
+    config: Arc<Config>,
     clock: Clock,
     inbound: Inbound,
     outbound: Outbound,
@@ -128,6 +132,31 @@ impl Node {
             created: show::time(self.me.created()),
             algorithm: "Ed25519".to_owned(),
         })
+    }
+
+    /// Looks for faults, in here and out there.
+    ///
+    /// # Errors
+    /// `internal`
+    pub async fn examine(&self) -> Result<view::Doctor, Fault> {
+        let living = Some(self.living().await?);
+        let (home, settings) = (self.config.basics.home.clone(), Ok((*self.config).clone()));
+        Ok(doctor::examine(Patient { home, settings, living, clock: self.clock.clone() }).await)
+    }
+
+    /// How this node is reached, in one line, and the facts behind it.
+    ///
+    /// # Errors
+    /// `internal`
+    pub async fn netcheck(&self) -> Result<view::Netcheck, Fault> {
+        let living = self.living().await?;
+        let checks = doctor::look_out(&self.config, None, Some(&living), &self.clock).await;
+        Ok(self.reach.netcheck(checks))
+    }
+
+    async fn living(&self) -> Result<Living, Fault> {
+        let relays = self.outbound.mesh().state().borrow().relays.clone();
+        Ok(Living { status: self.status().await?, relays })
     }
 
     /// The door through which peers come, for whoever wants to answer a kind of request of their own.

@@ -12,7 +12,7 @@ use klp::message::{Empty, Request, kind};
 use klp::rule::address::{Audience, Scope, may_tell};
 use klp::statement::card::{NodeRecord, did_key, node_key};
 use klp::{Cbor, Digest, NodeId, Refusal, Signed, limits};
-use mesh::{Answer, Mesh, Multiaddr, Topic};
+use mesh::{Answer, DialError, Mesh, Multiaddr, Topic};
 use store::Store;
 use tokio::time::Instant;
 
@@ -170,13 +170,21 @@ impl Outbound {
         }
         let begun = Instant::now();
         let dialled = tokio::time::timeout(REACHING, self.mesh.dial(node, addresses.clone())).await;
-        let result = match &dialled {
-            Ok(Ok(_)) => "ok".to_owned(),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer in time".to_owned(),
+        let took = begun.elapsed();
+        let failed = |tried: Vec<mesh::Attempt>| -> Vec<view::Attempt> {
+            tried.iter().map(|one| attempt(step, &one.address, &one.error, one.took.unwrap_or(took))).collect()
         };
-        let attempts = addresses.iter().map(|address| attempt(step, address, &result, begun.elapsed())).collect();
-        (matches!(dialled, Ok(Ok(_))), attempts)
+        let each = |result: &str| addresses.iter().map(|address| attempt(step, address, result, took)).collect();
+        match dialled {
+            Ok(Ok(dialled)) => {
+                let mut attempts = failed(dialled.attempts);
+                attempts.push(attempt(step, &dialled.path.address, "ok", took));
+                (true, attempts)
+            }
+            Ok(Err(DialError::Unreachable { attempts })) => (false, failed(attempts)),
+            Ok(Err(error)) => (false, each(&error.to_string())),
+            Err(_) => (false, each("no answer in time")),
+        }
     }
 
     /// Where the DHT says that a node is.

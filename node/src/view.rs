@@ -4,6 +4,7 @@
 
 mod ledger;
 mod pairing;
+mod reach;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use utoipa::ToSchema;
 
 pub use ledger::{AuditCheck, AuditEntry, ExportedEntry, Grant, Receipt, ReceiptCheck, Signer, Vault};
 pub use pairing::{PairCode, PairState, Paired};
+pub use reach::{Attempt, Check, Doctor, Move, Netcheck, NetcheckAddress, NetcheckRelay, Ping, RelayUse, Route};
 
 /// `kos status`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -245,14 +247,18 @@ pub struct Found {
     pub node: String,
     /// One line about it.
     pub description: String,
+    /// Its kind, such as `librarian`.
+    pub kind: String,
     /// What it can do.
     pub capabilities: Vec<String>,
-    /// `healthy` when its node answered just now, `unknown` when only remembered.
+    /// `healthy` when its node answered just now, `unknown` when it did not and was heard a moment ago.
     pub health: String,
     /// Reputation; none yet.
     pub reputation: Option<u64>,
-    /// How it was found and is reached: `here`, `contact`, `dht`, `lan`, `cache`.
+    /// How it was found: `here`, `contact`, `dht`, `lan`, `cache`.
     pub path: String,
+    /// How its node is reached now: `local`, `lan`, `direct`, `relayed`, or none.
+    pub via: Option<String>,
     /// Why it is in the list.
     pub reason: String,
 }
@@ -276,30 +282,6 @@ pub struct Asked {
     pub verified: bool,
     /// `answered`, `failed`, `cancelled`, …
     pub status: String,
-}
-
-/// `kos ping`.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct Ping {
-    /// How the node was reached: `direct`, `lan`, `relayed`.
-    pub path: String,
-    /// Milliseconds there and back.
-    pub rtt_ms: u64,
-    /// What was tried, in order.
-    pub attempts: Vec<Attempt>,
-}
-
-/// One attempt to reach a node.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct Attempt {
-    /// What was tried: `session`, `direct`, `relay`.
-    pub step: String,
-    /// Address that was tried.
-    pub address: String,
-    /// `ok`, or why not.
-    pub result: String,
-    /// Milliseconds it took.
-    pub took_ms: u64,
 }
 
 /// Something that happened.

@@ -51,6 +51,21 @@ impl Lan {
         Program::run(command, home.with_extension(format!("{program}.log")))
     }
 
+    /// A program at one of the two machines, which nobody has started yet.
+    pub fn command(&self, machine: usize, program: &Path) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.names[machine]]).arg(program);
+        command
+    }
+
+    /// From now on no datagram leaves this machine.
+    ///
+    /// # Panics
+    /// When the system does not let it.
+    pub fn block_udp(&self, machine: usize) {
+        ip(&["-n", &self.names[machine], "rule", "add", "ipproto", "udp", "blackhole"]);
+    }
+
     /// Packets that have left this machine.
     pub fn sent(&self, machine: usize) -> u64 {
         self.count(machine, "tx_packets")

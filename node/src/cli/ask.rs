@@ -17,7 +17,7 @@ use crate::web::ErrorBody;
 
 #[derive(Debug, Args)]
 pub(super) struct Ask {
-    /// PETNAME/AGENT, DID/AGENT, self/AGENT or kos:DID/AGENT
+    /// PETNAME/AGENT, DID/AGENT, self/AGENT, kos:DID/AGENT, or `any` or any/AGENT: whoever offers it
     #[arg(value_name = "WHO/AGENT")]
     who: String,
     /// The question

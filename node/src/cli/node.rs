@@ -1,9 +1,9 @@
-//! The node itself, and who else is reached.
+//! The node itself.
 
 use clap::Args;
 
-use super::client::{Call, part};
-use super::terminal::{Answer, Failure, Terminal, fields, table};
+use super::client::Call;
+use super::terminal::{Answer, Failure, Terminal, fields};
 use crate::view;
 
 #[derive(Debug, Args)]
@@ -11,12 +11,6 @@ pub(super) struct Status {}
 
 #[derive(Debug, Args)]
 pub(super) struct Whoami {}
-
-#[derive(Debug, Args)]
-pub(super) struct Ping {
-    /// Petname, owner DID or node DID
-    who: String,
-}
 
 impl Status {
     pub(super) async fn run(self, terminal: &Terminal) -> Result<Answer, Failure> {
@@ -73,20 +67,6 @@ impl Whoami {
                 ("created", me.created.clone()),
                 ("algorithm", me.algorithm.clone()),
             ])
-        })
-    }
-}
-
-impl Ping {
-    pub(super) async fn run(self, terminal: &Terminal) -> Result<Answer, Failure> {
-        let ping: view::Ping = terminal.client.call(Call::get(format!("/v1/ping/{}", part(&self.who)))).await?;
-        terminal.answer(&ping, |ping| {
-            let tried = ping.attempts.iter().map(|attempt| {
-                let took = format!("{} ms", attempt.took_ms);
-                [attempt.step.clone(), attempt.address.clone(), attempt.result.clone(), took]
-            });
-            let tried = table(["TRIED", "ADDRESS", "RESULT", "TOOK"], tried.collect(), "");
-            format!("{} {} ms\n{tried}", ping.path, ping.rtt_ms)
         })
     }
 }

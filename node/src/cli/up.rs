@@ -44,7 +44,7 @@ pub(super) struct Down {}
 
 /// One flag for each setting; the table of settings says which.
 #[derive(Debug)]
-struct Flags(Layers);
+pub(super) struct Flags(pub(super) Layers);
 
 /// `--home` is a flag of every verb.
 fn keys() -> Vec<Key> {

@@ -55,6 +55,8 @@ impl Node {
                 Event::Request(request) => self.inbound.receive(request),
                 Event::Opened { hello, path } => {
                     principals.opened(&hello);
+                    self.directory.heard(hello.node);
+                    self.reach.opened(&hello, &path);
                     self.bus.say(
                         "peer.opened",
                         json!({ "node": hello.node.to_string(), "path": path.kind.as_str(), "over": path.transport.as_str() }),
@@ -68,6 +70,7 @@ impl Node {
                 }
                 Event::Closed { peer, session, refusal } => {
                     principals.forget(peer, session);
+                    self.reach.closed(&peer, session);
                     let why = refusal.map(Refusal::code);
                     self.bus.say("peer.closed", json!({ "node": peer.to_string(), "refusal": why }));
                 }

@@ -31,7 +31,8 @@ use crate::offers::Offers;
 use crate::outbound::Outbound;
 use crate::people::People;
 use crate::principal::Principals;
-use closed::{busy_home, closed_home, closed_store, in_part};
+pub(crate) use closed::closed_home;
+use closed::{busy_home, closed_store, in_part};
 use opening::{introducer, open_mesh};
 
 use crate::services::{
@@ -283,6 +284,7 @@ impl Node {
                 self.pairing.meeting().clone(),
                 directory::Around { mdns: config.mdns, upnp: config.reach.upnp },
             )),
+            tokio::spawn(self.reach.clone().watch()),
             tokio::spawn(self.clone().share(config.events.share.clone())),
             tokio::spawn(self.clone().tick(components, put_off, !config.basics.bootstrap.is_empty())),
         ];
@@ -354,7 +356,7 @@ fn assemble(
         offers: offers.clone(),
     });
     let directory =
-        directory::Directory::new(store(), clock(), me(), people(), outbound(), agents.clone(), grants.clone());
+        directory::Directory::new(store(), clock(), me(), people(), outbound(), agents.clone(), grants.clone(), bus());
     let receipts = receipts::Receipts::new(store(), clock(), bus(), outbound());
     let contacts = contacts::Contacts::new(contacts::Needs {
         store: store(),
@@ -402,13 +404,14 @@ fn assemble(
         receipts,
         audit: audit::Audit::new(store(), clock(), me(), vaults(), outbound().figures().clone()),
         vaults: vaults(),
-        reach: reach::Reach::new(me(), people(), outbound()),
+        reach: reach::Reach::new(me(), people(), outbound(), clock(), bus()),
         settings: settings::Settings::new(store(), clock(), bus(), me(), layers, file, rows),
         bus: bus(),
         health,
         me: me(),
         store: store(),
         started: clock().now(),
+        config: Arc::new(config.clone()),
         clock: clock(),
         inbound: Inbound::new(principals.clone()),
         outbound: outbound(),

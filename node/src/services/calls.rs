@@ -1,5 +1,6 @@
 //! Calls: asking agents, here or elsewhere, and answering those who ask ours.
 
+mod any;
 mod ask;
 mod coming;
 mod perform;
@@ -42,7 +43,7 @@ const CHUNKS: usize = 4;
 /// What `ask` asks for.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// `PETNAME/AGENT`, `DID/AGENT`, `self/AGENT` or `kos:DID/AGENT`.
+    /// `PETNAME/AGENT`, `DID/AGENT`, `self/AGENT`, `any`, `any/AGENT` or `kos:DID/AGENT`.
     pub who: String,
     /// The capability; `ask` by default.
     pub capability: String,
@@ -79,6 +80,7 @@ pub struct Calls {
     revocations: Revocations,
     principals: Principals,
     number: Arc<AtomicU64>,
+    balance: any::Balance,
 }
 
 /// What calls are made of.
@@ -127,6 +129,7 @@ impl Calls {
             revocations,
             principals,
             number: Arc::default(),
+            balance: any::Balance::default(),
         }
     }
 

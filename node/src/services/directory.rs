@@ -1,25 +1,31 @@
 //! Finding agents: here, at contacts, on the LAN, in the DHT, and among what was seen before.
 
 mod announce;
+mod hearing;
+mod pulse;
+mod rank;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent::{Registration, Visibility};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use klp::message::{Cards, Query, kind};
-use klp::rule::search::{Finding, Findings, believes, choose, fits};
+use klp::rule::search::{Finding, Findings, believes, choose, fits, outlives};
 use klp::statement::card::{Card, CardEntry, did_key, tag_key};
 use klp::statement::certificate::Credential;
 use klp::{Cbor as _, Did, NodeId, OwnerId, Refusal, Timestamp, Verified, limits};
 use store::Store;
 use store::records::{self, Kind, Record};
+use tokio::time::Instant;
 
 pub(crate) use announce::Around;
 
 use super::agents::Agents;
 use super::grants::Grants;
+use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::entropy;
 use crate::fault::Fault;
@@ -28,6 +34,8 @@ use crate::me::Me;
 use crate::outbound::Outbound;
 use crate::people::People;
 use crate::view;
+use hearing::Unheard;
+use pulse::Pulse;
 
 /// How long a whole search may take: nodes that have gone must not hold up those that answer.
 const SEARCH: Duration = Duration::from_secs(5);
@@ -48,6 +56,19 @@ pub struct Directory {
     outbound: Outbound,
     agents: Agents,
     grants: Grants,
+    bus: Bus,
+    pulse: Arc<Mutex<Pulse>>,
+}
+
+/// What is looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Words of the name, tags or description, or a DID; may be empty.
+    pub text: String,
+    /// Only agents with this capability.
+    pub capability: Option<String>,
+    /// Only agents of this kind, such as `librarian`.
+    pub kind: Option<String>,
 }
 
 /// Where a card came from; the first is the best.
@@ -73,6 +94,7 @@ impl Source {
 }
 
 impl Directory {
+    #[expect(clippy::too_many_arguments, reason = "each is another part that a search needs")]
     pub(crate) fn new(
         store: Store,
         clock: Clock,
@@ -81,8 +103,9 @@ impl Directory {
         outbound: Outbound,
         agents: Agents,
         grants: Grants,
+        bus: Bus,
     ) -> Self {
-        Self { store, clock, me, people, outbound, agents, grants }
+        Self { store, clock, me, people, outbound, agents, grants, bus, pulse: Arc::default() }
     }
 
     /// Answers `directory.query` from now on.
@@ -99,9 +122,20 @@ impl Directory {
     /// # Errors
     /// `invalid`
     pub async fn find(&self, query: &str, capability: Option<&str>) -> Result<Vec<view::Found>, Fault> {
-        let query = query.trim();
-        if query.len() > limits::TEXT || (query.is_empty() && capability.is_none()) {
-            return Err(Fault::new(Refusal::Invalid, "say what to look for: a word, a DID, or a capability"));
+        let capability = capability.map(str::to_owned);
+        self.search(&Wanted { text: query.to_owned(), capability, kind: None }).await
+    }
+
+    /// The same, also by kind. Every node that may have such an agent is asked now, unless it was silent just before; what does not
+    /// answer is shown for a moment and then no more.
+    ///
+    /// # Errors
+    /// `invalid`
+    pub async fn search(&self, wanted: &Wanted) -> Result<Vec<view::Found>, Fault> {
+        let Wanted { text: query, capability, kind } = wanted;
+        let (query, capability) = (query.trim(), capability.as_deref());
+        if query.len() > limits::TEXT || (query.is_empty() && capability.is_none() && kind.is_none()) {
+            return Err(Fault::new(Refusal::Invalid, "say what to look for: a word, a DID, a capability, or a kind"));
         }
         let did = query.strip_prefix("kos:").unwrap_or(query).parse::<Did>().ok();
         let text = (did.is_none() && !query.is_empty()).then(|| query.to_owned());
@@ -110,36 +144,51 @@ impl Directory {
         let mut add = |source, healthy, card| found.add(Finding { source, healthy, card });
         let wanted = |card: &Card| {
             let named = did.is_none_or(|did| card.agent.0 == did || card.owner.0 == did || card.node.0 == did);
-            named && fits(card, &asked)
+            named && kind.as_ref().is_none_or(|kind| card.kind == *kind) && fits(card, &asked)
         };
         for entry in self.agents.all().iter().filter(|entry| entry.state.answers()) {
             let card = self.agents.card(entry)?.card.verify();
             card.into_iter().filter(|card| wanted(card)).for_each(|card| add(Source::Here, true, card));
         }
-        for card in self.remembered().await?.into_iter().filter(|card| wanted(card)) {
+        let remembered = self.remembered().await?;
+        self.outbound.figures().knows(remembered.len());
+        let mut providers = BTreeSet::new();
+        for card in remembered.into_iter().filter(|card| wanted(card)) {
+            providers.insert(card.node);
             add(Source::Cache, false, card);
         }
-        let nodes = self.candidates(text.as_deref(), capability, did).await;
+        let named = [capability, kind.as_deref()];
+        let nodes = self.candidates(text.as_deref(), named, did, providers).await;
         let answers = futures::stream::iter(nodes.into_iter().map(|(node, source)| {
             let query = &asked;
-            async move { (source, self.cards_at(node, Some(query), None).await) }
+            async move { (node, source, self.cards_at(node, Some(query), None).await) }
         }));
-        let collected = answers.buffer_unordered(AT_ONCE);
+        let mut answered = BTreeSet::new();
         let deadline = tokio::time::sleep(SEARCH);
+        let collected = answers.buffer_unordered(AT_ONCE);
         tokio::pin!(collected, deadline);
         loop {
             tokio::select! {
                 next = collected.next() => match next {
-                    Some((source, Ok(cards))) => {
+                    Some((node, source, Ok(cards))) => {
+                        answered.insert(node);
                         cards.into_iter().filter(|card| wanted(card)).for_each(|card| add(source, true, card));
                     }
-                    Some((_, Err(_))) => {}
+                    Some((_, _, Err(_))) => {}
                     None => break,
                 },
                 () = &mut deadline => break,
             }
         }
-        Ok(found.rows().iter().map(|found| self.row(found, query)).collect())
+        let rows = found.rows();
+        let now = Instant::now();
+        let shown = rows.iter().filter(|found| {
+            let silence = || self.pulse().silence(&found.card.node, now);
+            found.healthy || outlives(answered.contains(&found.card.node), silence())
+        });
+        let mut shown: Vec<_> = shown.map(|found| self.row(found, query)).collect();
+        shown.sort_by(rank::order);
+        Ok(shown)
     }
 
     fn row(&self, found: &Finding<Source>, query: &str) -> view::Found {
@@ -157,38 +206,50 @@ impl Directory {
             contact,
             node: card.node.to_string(),
             description: agent::plain::line(&card.description),
+            kind: agent::plain::line(&card.kind),
             capabilities: card.capabilities.iter().map(|one| agent::plain::line(&one.name)).collect(),
             health: if *healthy { "healthy" } else { "unknown" }.to_owned(),
             reputation: None,
             path: source.as_str().to_owned(),
+            via: match source {
+                Source::Here => Some("local".to_owned()),
+                _ => self.outbound.path_now(card.node),
+            },
             reason: format!("{why} fits; found by {}", source.as_str()),
         }
     }
 
-    /// Which nodes to ask, each by the best way it was come by.
+    /// Which nodes to ask, each by the best way it was come by; not those that were silent just before.
     async fn candidates(
         &self,
         text: Option<&str>,
-        capability: Option<&str>,
+        named: [Option<&str>; 2],
         did: Option<Did>,
+        remembered: BTreeSet<NodeId>,
     ) -> Vec<(NodeId, Source)> {
-        let mut nodes: BTreeMap<NodeId, Source> = BTreeMap::new();
+        let mut nodes: BTreeMap<NodeId, Source> = remembered.into_iter().map(|node| (node, Source::Cache)).collect();
         for contact in self.people.all().iter() {
             for device in &contact.nodes {
                 nodes.insert(device.node, Source::Contact);
             }
         }
         for node in self.outbound.nearby() {
-            nodes.entry(node).or_insert(Source::Lan);
+            nodes.entry(node).and_modify(|source| *source = Source::Lan.min(*source)).or_insert(Source::Lan);
         }
-        let words: BTreeSet<String> =
-            text.iter().flat_map(|text| text.split_whitespace()).chain(capability).map(str::to_lowercase).collect();
+        let words: BTreeSet<String> = text
+            .iter()
+            .flat_map(|text| text.split_whitespace())
+            .chain(named.into_iter().flatten())
+            .map(str::to_lowercase)
+            .collect();
         let keys = words.iter().take(WORDS).map(|word| tag_key(word)).chain(did.iter().map(did_key));
         let found = futures::future::join_all(keys.map(|key| self.outbound.providers(key))).await;
         for node in found.into_iter().flatten() {
-            nodes.entry(node).or_insert(Source::Dht);
+            nodes.entry(node).and_modify(|source| *source = Source::Dht.min(*source)).or_insert(Source::Dht);
         }
         nodes.remove(&self.me.node());
+        let now = Instant::now();
+        nodes.retain(|node, _| self.pulse().is_due(node, now));
         // Without entropy the order is one that others can know, which is still an order.
         let salt = entropy::bytes::<16>().unwrap_or_default();
         choose(nodes, &salt, ASKED)
@@ -205,11 +266,17 @@ impl Directory {
         agent: Option<Did>,
     ) -> Result<Vec<Verified<Card>>, Fault> {
         // To a contact we say who we are, and see what we were granted; a stranger shows what is listed.
-        if self.people.knows(&node) {
-            self.outbound.introduce(node).await?;
-        }
         let everything = Query { text: None, capability: None, agent };
-        let cards: Cards = self.outbound.ask(node, kind::DIRECTORY, query.unwrap_or(&everything)).await?;
+        let asked = async {
+            if self.people.knows(&node) {
+                self.outbound.introduce(node).await?;
+            }
+            self.outbound.ask::<Cards>(node, kind::DIRECTORY, query.unwrap_or(&everything)).await
+        };
+        let waiting = Unheard::new(self, node);
+        let cards = asked.await;
+        waiting.came(&cards);
+        let cards = cards?;
         let now = self.clock.now();
         let mut verified = Vec::new();
         for entry in cards.cards {
@@ -230,7 +297,7 @@ impl Directory {
     /// `internal`
     pub(crate) async fn cards_of(&self, did: Did) -> Result<Vec<Verified<Card>>, Fault> {
         let fits = |card: &Card| card.agent.0 == did || card.owner.0 == did || card.node.0 == did;
-        let nodes = self.candidates(None, None, Some(did)).await;
+        let nodes = self.candidates(None, [None; 2], Some(did), BTreeSet::new()).await;
         let answers = futures::future::join_all(nodes.into_iter().map(|(node, _)| self.cards_at(node, None, None)));
         let answers = tokio::time::timeout(SEARCH, answers).await.unwrap_or_default();
         let mut found: Vec<_> =
@@ -252,6 +319,7 @@ impl Directory {
             return Err(Refusal::Revoked);
         }
         if card.node != self.me.node() {
+            self.pulse().stirred(card.node, Instant::now());
             self.remember(&entry, &card).await.map_err(|fault| fault.refusal)?;
         }
         Ok(())

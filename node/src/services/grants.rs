@@ -215,6 +215,7 @@ impl Grants {
     /// Somebody that both sides know: nothing is granted to a bare key.
     fn holder(&self, who: &str) -> Result<OwnerId, Fault> {
         let contact = match Who::parse(who)? {
+            Who::Any => return Err(Fault::new(Refusal::Invalid, "a grant is for somebody: name a contact")),
             Who::Me => return Err(Fault::new(Refusal::Invalid, "you need no grant for your own agents")),
             Who::Petname(name) => self.people.named(&name),
             Who::Did(did) => self.people.owner(&OwnerId(did)).or_else(|| self.people.node(&klp::NodeId(did))),

@@ -39,7 +39,10 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/v1/status"),
     ("GET", "/v1/whoami"),
     ("POST", "/v1/down"),
+    ("GET", "/v1/doctor"),
+    ("GET", "/v1/netcheck"),
     ("GET", "/v1/ping/{who}"),
+    ("GET", "/v1/path/{who}"),
     ("POST", "/v1/contacts/ticket"),
     ("GET", "/v1/contacts"),
     ("POST", "/v1/contacts"),
@@ -122,7 +125,10 @@ fn table() -> OpenApiRouter<Face> {
         .routes(routes!(node::status))
         .routes(routes!(node::whoami))
         .routes(routes!(node::down))
+        .routes(routes!(node::doctor))
+        .routes(routes!(node::netcheck))
         .routes(routes!(node::ping))
+        .routes(routes!(node::path))
         .routes(routes!(contacts::ticket))
         .routes(routes!(contacts::list, contacts::add))
         .routes(routes!(contacts::show, contacts::rename, contacts::remove))
@@ -181,9 +187,10 @@ pub(super) fn app(node: Node, url: String, stop: Stop) -> Router {
 const EVERYWHERE: [&str; 4] = ["400", "403", "408", "413"];
 
 /// Routes that ask other nodes: one may break off (502), be out of reach (503) or say nothing in time (504).
-const FAR: [(&str, &str); 5] = [
+const FAR: [(&str, &str); 6] = [
     ("GET", "/v1/ping/{who}"),
     ("POST", "/v1/pair/join"),
+    ("GET", "/v1/path/{who}"),
     ("GET", "/v1/contacts/{name}"),
     ("POST", "/v1/ask"),
     ("POST", "/v1/grants/{id}/delegate"),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const LOCK: &str = "lock";
+/// Name of the file in a home that its program holds; it tells that program's number, and nothing after a stop in order.
+pub const LOCK: &str = "lock";
 /// Name of the file in a home that says where its program listens.
 pub const ADDRESSES: &str = "addresses";
 /// How long a new process waits for one that is just going away, or for a look by [`holder`] to end.

@@ -31,11 +31,12 @@
 //! - [`door`]: all of these in the order in which a relay or bootstrap peer needs them.
 //! - [`status`]: how a server program is, told to its owner over a socket in its home.
 //! - [`record`]: which records a program stores for others.
-//! - [`metrics_server`]: `/metrics`, `/healthz` and `/readyz` for a machine that watches.
+//! - [`metrics_server`]: `/metrics`, `/healthz` and `/readyz` for a machine that watches; `exposition`: the form of figures.
 
 pub mod basics;
 pub mod config;
 pub mod door;
+mod exposition;
 pub mod health;
 pub mod home;
 pub mod key_file;

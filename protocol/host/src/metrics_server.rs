@@ -1,4 +1,4 @@
-//! A small HTTP server for a machine that watches: `/metrics` (OpenMetrics), `/healthz`, `/readyz`. It carries no DIDs
+//! A small HTTP server for a machine that watches: `/metrics` (the text format of Prometheus, or OpenMetrics for whoever asks for it), `/healthz`, `/readyz`. It carries no DIDs
 //! (`security.md` rule 28) and is off unless `--metrics` names an address.
 
 use std::convert::Infallible;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use hyper::http::response::Builder;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::exposition::{self, OPEN_METRICS, TEXT, wants_open_metrics};
 use crate::health::{Health, State};
 use crate::stop::Stop;
 
@@ -28,8 +29,6 @@ const CONNECTIONS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The pause after a failure to accept, which is nearly always a lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +89,9 @@ async fn serve(listener: TcpListener, pages: Arc<Pages>, stop: Stop) {
 
 async fn converse(stream: TcpStream, pages: Arc<Pages>) {
     let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-        let answer = pages.answer(request.method(), request.uri().path());
+        let accept = request.headers().get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+        let open_metrics = accept.into_iter().any(wants_open_metrics);
+        let answer = pages.answer(request.method(), request.uri().path(), open_metrics);
         async move { Ok::<_, Infallible>(answer) }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
@@ -107,7 +108,7 @@ struct Pages {
 }
 
 impl Pages {
-    fn answer(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    fn answer(&self, method: &Method, path: &str, open_metrics: bool) -> Response<Full<Bytes>> {
         if !matches!(path, "/metrics" | "/healthz" | "/readyz") {
             return page(
                 Response::builder().status(StatusCode::NOT_FOUND),
@@ -123,7 +124,8 @@ impl Pages {
             "/metrics" => {
                 let mut text = String::new();
                 match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
-                    Ok(()) => page(Response::builder(), OPEN_METRICS, text),
+                    Ok(()) if open_metrics => page(Response::builder(), OPEN_METRICS, text),
+                    Ok(()) => page(Response::builder(), TEXT, exposition::text(&text)),
                     Err(_) => page(
                         Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR),
                         "text/plain",
@@ -155,11 +157,13 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     async fn get(address: SocketAddr, request: &str) -> String {
+        get_as(address, request, "*/*").await
+    }
+
+    async fn get_as(address: SocketAddr, request: &str, accept: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream
-            .write_all(format!("{request} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n").as_bytes())
-            .await
-            .unwrap();
+        let head = format!("{request} HTTP/1.1\r\nHost: lab\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
@@ -177,8 +181,10 @@ mod tests {
         let server = tokio::spawn(server);
 
         let answer = get(address, "GET /metrics").await;
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(OPEN_METRICS), "{answer}");
-        assert!(answer.contains("lab_calls_total 3\n") && answer.ends_with("# EOF\n"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(TEXT), "{answer}");
+        assert!(answer.contains("# TYPE lab_calls_total counter\nlab_calls_total 3\n"), "{answer}");
+        let answer = get_as(address, "GET /metrics", "application/openmetrics-text;version=1.0.0").await;
+        assert!(answer.contains(OPEN_METRICS) && answer.ends_with("# EOF\n"), "{answer}");
 
         let mesh = health.component("mesh");
         assert!(get(address, "GET /healthz").await.starts_with("HTTP/1.1 200"));

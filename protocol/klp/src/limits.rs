@@ -110,3 +110,5 @@ pub const PAIR_RATE: usize = 32;
 pub const PAIR_IDENTITY: usize = 2048;
 /// Nodes that a joiner proves itself to before it gives up: each may try one password of its own.
 pub const PAIR_ASKED: usize = 8;
+/// How long an agent is still shown whose node does not answer a search: a restart is shorter, and a minute and a half too long.
+pub const SILENCE: Duration = Duration::from_secs(30);

@@ -57,6 +57,12 @@ impl Metrics {
             "Streams and requests that this node refused or closed, by reason",
             refusals.clone(),
         );
+        // What has not happened yet is shown too, as none.
+        for refusal in Refusal::ALL {
+            for family in [&refusals, &blob_refusals] {
+                drop(family.get_or_create(&Code { code: refusal.code() }));
+            }
+        }
         let mut both = |name: &str, help: &str, ways: [&'static str; 2]| {
             let family = Family::<Way, Counter<u64, AtomicU64>>::default();
             registry.register(name, help, family.clone());

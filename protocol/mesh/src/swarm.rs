@@ -91,7 +91,6 @@ pub fn open(
     let me = NodeId(config.key.did());
     let (counted, ladder) = (Metrics::new(registry), Ladder::new(registry));
     let doorway = Arc::new(Doorway::new(me, &config, registry));
-    let registry = registry.sub_registry_with_prefix("libp2p");
     let (relayed, relay_client) = relay::client::new(peer_of(me));
     let transport =
         transport(&keypair, relayed, config.weather, doorway.shaper.clone(), registry).map_err(OpenError::Transport)?;

@@ -57,7 +57,7 @@ pub(super) fn busy_home(error: host::home::HomeError) -> Fault {
     }
 }
 
-pub(super) fn closed_home(error: store::home::OpenError) -> Fault {
+pub(crate) fn closed_home(error: store::home::OpenError) -> Fault {
     use store::UnsealError as U;
     use store::home::OpenError as E;
     let text = match std::error::Error::source(&error) {

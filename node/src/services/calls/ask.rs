@@ -29,11 +29,11 @@ const MAX_BYTES: u64 = receipts::ANSWER as u64;
 const TRIES: usize = 3;
 
 /// Which agent is asked, and where.
-#[derive(PartialEq, Eq)]
-struct Target {
-    owner: OwnerId,
-    node: NodeId,
-    agent: AgentId,
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) owner: OwnerId,
+    pub(super) node: NodeId,
+    pub(super) agent: AgentId,
 }
 
 impl Calls {
@@ -51,6 +51,9 @@ impl Calls {
             ));
         }
         let deadline = Instant::now() + ask.timeout;
+        if address.who == Who::Any {
+            return self.ask_any(ask, address.agent, deadline).await;
+        }
         let timed_out = || Fault::from(Refusal::Timeout);
         let shown = self.shown(&address).await?;
         let known = shown.is_some();
@@ -89,6 +92,7 @@ impl Calls {
         let name = address.agent.as_deref();
         match &address.who {
             Who::Me => self.own(name.unwrap_or_default()),
+            Who::Any => Err(Refusal::Invalid.into()),
             Who::Petname(petname) => {
                 let contact = self.people.named(petname).ok_or_else(|| {
                     Fault::not_found("contact", petname)
@@ -182,7 +186,7 @@ impl Calls {
     }
 
     /// One call, with the grants that are held for it, the newest first.
-    async fn run(
+    pub(super) async fn run(
         &self,
         target: &Target,
         ask: &Ask,
@@ -424,7 +428,7 @@ fn may_have_moved(refusal: Refusal) -> bool {
     matches!(refusal, Refusal::Denied | Refusal::NotFound | Refusal::Revoked | Refusal::Unreachable)
 }
 
-fn is_about_grant(refusal: Refusal) -> bool {
+pub(super) fn is_about_grant(refusal: Refusal) -> bool {
     matches!(
         refusal,
         Refusal::Budget

@@ -31,7 +31,7 @@ const LONGEST_WAIT_S: u64 = 3600;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Question {
-    /// `PETNAME/AGENT`, `DID/AGENT`, `self/AGENT` or `kos:DID/AGENT`.
+    /// `PETNAME/AGENT`, `DID/AGENT`, `self/AGENT`, `kos:DID/AGENT`, or `any` or `any/AGENT` for whoever offers it.
     who: String,
     /// The question.
     text: String,

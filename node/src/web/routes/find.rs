@@ -7,6 +7,7 @@ use utoipa::IntoParams;
 
 use crate::fault::Fault;
 use crate::node::Node;
+use crate::services::directory;
 use crate::view;
 use crate::web::reply::Query;
 
@@ -14,10 +15,13 @@ use crate::web::reply::Query;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
-    /// Words of the name, tags or description.
+    /// Words of the name, tags or description, or a DID; may be left out beside one of the others.
+    #[serde(default)]
     q: String,
     /// Only agents with this capability.
     capability: Option<String>,
+    /// Only agents of this kind, such as `librarian`.
+    kind: Option<String>,
 }
 
 /// Agents here, at contacts, on the local network and in the directory; healthy ones first.
@@ -26,5 +30,6 @@ pub(super) async fn find(
     State(node): State<Node>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Vec<view::Found>>, Fault> {
-    node.directory.find(&wanted.q, wanted.capability.as_deref()).await.map(Json)
+    let Wanted { q: text, capability, kind } = wanted;
+    node.directory.search(&directory::Wanted { text, capability, kind }).await.map(Json)
 }

@@ -53,6 +53,11 @@ impl Unlock {
         Self { file: Some(file.into()), ..Self::default() }
     }
 
+    /// Where the unlock file of the home in this folder is, when the folder is one.
+    pub fn file_for(&self, home: &Path) -> Option<PathBuf> {
+        read_id(&home.join(super::ID)).ok().flatten().and_then(|id| self.place(&id))
+    }
+
     /// Where the unlock file of this home is.
     pub(super) fn place(&self, id: &HomeId) -> Option<PathBuf> {
         place(self.file.as_deref(), id, |name| std::env::var_os(name))

@@ -1,9 +1,11 @@
 //! Whom a search asks, which cards it believes, and which it shows. Source: `specs/04-records.md`, section 3.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::codec::Digest;
 use crate::identity::{Did, NodeId};
+use crate::limits;
 use crate::message::Query;
 use crate::refusal::Refusal;
 use crate::signed::Verified;
@@ -48,6 +50,12 @@ pub fn choose<S: Ord + Copy>(nodes: BTreeMap<NodeId, S>, salt: &[u8], most: usiz
     nodes.sort_by_cached_key(|(node, source)| (*source, Digest::of(&[salt, node.0.key()]).0));
     nodes.truncate(most);
     nodes
+}
+
+/// Whether an agent is shown whose node has not shown it in this search. One that has answered without it has it no more; of one that is
+/// silent it counts how long ago it was last heard, if ever.
+pub fn outlives(has_answered: bool, silent_for: Option<Duration>) -> bool {
+    !has_answered && silent_for.is_some_and(|silence| silence <= limits::SILENCE)
 }
 
 /// A card that a search has found.
@@ -97,7 +105,6 @@ impl<S: Ord> Findings<S> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::time::Duration;
 
     use super::*;
     use crate::statement::certificate::{Certificate, Introduction, Kind};
@@ -183,6 +190,15 @@ mod tests {
         let rows: Vec<_> = found.rows().iter().map(|row| (row.card.name.clone(), row.source, row.healthy)).collect();
         let expected = [("agent 1", 1, true), ("agent 3", 3, true), ("agent 2", 0, false)];
         assert_eq!(rows, expected.map(|(name, source, healthy)| (name.to_owned(), source, healthy)));
+    }
+
+    #[test]
+    fn d4_an_agent_outlives_the_silence_of_its_node_for_a_moment_and_its_denial_not_at_all() {
+        let moment = limits::SILENCE;
+        assert!(outlives(false, Some(Duration::ZERO)) && outlives(false, Some(moment)));
+        assert!(!outlives(false, Some(moment + Duration::from_millis(1))), "silent for too long");
+        assert!(!outlives(false, None), "never heard");
+        assert!(!outlives(true, Some(Duration::ZERO)), "it answers, and does not show it");
     }
 
     #[test]
