@@ -96,7 +96,7 @@ async fn x2_many_circuits_through_one_relay_cost_little() {
         caller.dial(mesh::node_in(&lab.at).unwrap(), vec![lab.at.clone()]).await.unwrap();
         callers.push(caller);
     }
-    let connected = memory(pid);
+    memory(pid);
     for caller in &callers {
         for listener in &listeners {
             call(caller, &lab.at, listener.node()).await;
