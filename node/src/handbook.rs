@@ -13,4 +13,5 @@ pub const DOCUMENTS: &[(&str, &str)] = &[
     ("06-receipts.md", include_str!("../../specs/06-receipts.md")),
     ("07-audit.md", include_str!("../../specs/07-audit.md")),
     ("08-blobs.md", include_str!("../../specs/08-blobs.md")),
+    ("09-pairing.md", include_str!("../../specs/09-pairing.md")),
 ];

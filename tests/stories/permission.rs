@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use klp::message::{self, Acknowledge, Call, Empty, Grants, Missing, Query, Request, Since, Wants, kind};
+use klp::message::{
+    self, Acknowledge, Call, Empty, Grants, Missing, PairFinish, PairOpen, PairProve, Query, Request, Since, Wants,
+    kind,
+};
 use klp::statement::grant::Grant;
 use klp::statement::receipt::{Acknowledgement, Order, request_digest};
 use klp::{AgentId, Cbor as _, Digest, NodeId, Refusal, SecretKey, Verified};
@@ -36,6 +39,9 @@ struct Row {
 
 const YES: Result<(), Refusal> = Ok(());
 const NO: Result<(), Refusal> = Err(Refusal::Denied);
+/// Nobody has made a code, and nobody is told more than that.
+const NO_CODE: Result<(), Refusal> = Err(Refusal::NotFound);
+const MAILBOX: &str = "ocean-4821";
 
 fn whole(kind: &str, body: &impl klp::Cbor) -> Vec<u8> {
     Request::new(kind, body).to_bytes()
@@ -45,6 +51,11 @@ fn acknowledge(puppet: &Puppet, _: NodeId) -> Vec<u8> {
     let said = Acknowledgement { outcome: Digest([1; 32]), bytes: 1, at: now() };
     let acknowledgement = Verified::sign(said, &puppet.node).signed().clone();
     whole(kind::ACKNOWLEDGE, &Acknowledge { order: Digest([2; 32]), acknowledgement })
+}
+
+fn prove(_: &Puppet, _: NodeId) -> Vec<u8> {
+    let sealed = klp::codec::Bytes(vec![3; 64]);
+    whole(kind::PAIR_PROVE, &PairProve { mailbox: MAILBOX.to_owned(), run: [1; 16], sealed, proof: [2; 32] })
 }
 
 fn without_grant(puppet: &Puppet, node: NodeId) -> Vec<u8> {
@@ -99,6 +110,21 @@ const TABLE: &[Row] = &[
         body: |_, _| whole(kind::MISSING, &Missing { orders: Vec::new() }),
         outcome: [NO, YES, YES],
     },
+    Row {
+        kind: kind::PAIR_OPEN,
+        access: Access::Anybody,
+        body: |_, _| whole(kind::PAIR_OPEN, &PairOpen { mailbox: MAILBOX.to_owned(), run: [1; 16], share: [2; 32] }),
+        outcome: [NO_CODE; 3],
+    },
+    Row { kind: kind::PAIR_PROVE, access: Access::Anybody, body: prove, outcome: [NO_CODE; 3] },
+    Row {
+        kind: kind::PAIR_FINISH,
+        access: Access::Anybody,
+        body: |_, _| {
+            whole(kind::PAIR_FINISH, &PairFinish { mailbox: MAILBOX.to_owned(), run: [1; 16], proof: [2; 32] })
+        },
+        outcome: [NO_CODE; 3],
+    },
     // Last, because it makes a silent peer an introduced one.
     Row {
         kind: kind::INTRODUCE,
@@ -141,8 +167,8 @@ async fn p11_every_kind_of_request_is_decided_for_everybody_and_each_denial_is_w
             assert_eq!(got, row.outcome[standing as usize], "{} as {standing:?}", row.kind);
             let written = entries(&bob).await - before;
             assert_eq!(written, u64::from(got.is_err()), "{} as {standing:?}: each denial is one entry", row.kind);
-            if got.is_err() {
-                assert_eq!(newest_denial(&bob).await, "denied", "{} as {standing:?}", row.kind);
+            if let Err(refusal) = got {
+                assert_eq!(newest_denial(&bob).await, refusal.code(), "{} as {standing:?}", row.kind);
             }
         }
         peer.close();

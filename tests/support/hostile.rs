@@ -17,6 +17,7 @@ mod hello;
 mod input;
 mod message;
 pub mod mutation;
+mod pairing;
 mod receipt;
 mod record;
 mod sealed;
@@ -43,7 +44,7 @@ pub struct Entry {
 pub const FACTOR: u64 = 256;
 
 /// Every way in.
-pub const ENTRIES: [Entry; 13] = [
+pub const ENTRIES: [Entry; 14] = [
     Entry { name: "frame", run: frame::run, seeds: frame::seeds, longest: 8192, honest: 256 },
     Entry { name: "hello", run: hello::run, seeds: hello::seeds, longest: 4096, honest: 256 },
     Entry { name: "envelope", run: envelope::run, seeds: envelope::seeds, longest: 4096, honest: 256 },
@@ -55,6 +56,7 @@ pub const ENTRIES: [Entry; 13] = [
     Entry { name: "receipt", run: receipt::run, seeds: receipt::seeds, longest: 8192, honest: 256 },
     Entry { name: "session", run: session::run, seeds: session::seeds, longest: 4096, honest: 16 * 1024 },
     Entry { name: "message", run: message::run, seeds: message::seeds, longest: 8192, honest: 256 },
+    Entry { name: "pairing", run: pairing::run, seeds: pairing::seeds, longest: 4096, honest: 256 },
     Entry { name: "sealed", run: sealed::run, seeds: sealed::seeds, longest: 4096, honest: 256 },
     Entry { name: "settings", run: settings::run, seeds: settings::seeds, longest: 4096, honest: 256 },
 ];

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use zeroize::Zeroize as _;
 
 /// `kos pair`: a code that was made.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
@@ -19,6 +20,12 @@ pub struct PairCode {
 impl std::fmt::Debug for PairCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PairCode").field("code", &"***").field("mailbox", &self.mailbox).finish_non_exhaustive()
+    }
+}
+
+impl Drop for PairCode {
+    fn drop(&mut self) {
+        self.code.zeroize();
     }
 }
 

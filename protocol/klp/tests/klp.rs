@@ -8,6 +8,7 @@ extern crate kos_klp as klp;
 mod cast;
 mod findings;
 mod pages;
+mod pairing;
 mod properties;
 mod public;
 mod rules;

@@ -9,6 +9,7 @@ mod digests;
 mod frames;
 mod hellos;
 pub mod messages;
+pub mod pairing;
 mod permit;
 mod receipts;
 pub mod refused;

@@ -146,6 +146,13 @@ export const revocations = struct({ revocations: [1, list(256, signed)], head: [
 export const acknowledge = struct({ order: [1, digest], acknowledgement: [2, signed] })
 export const missing = struct({ orders: [1, list(256, digest)] })
 export const acknowledgements = struct({ entries: [1, list(256, acknowledge)] })
+export const pairOpen = struct({ mailbox: [1, name], run: [2, nonce], share: [3, bytes(32)] })
+export const pairOpened = struct({ share: [1, bytes(32)] })
+export const pairProve = struct({ mailbox: [1, name], run: [2, nonce], sealed: [3, bytes(0, 2064)], proof: [4, bytes(32)] })
+export const pairProved = struct({ sealed: [1, bytes(0, 2064)], proof: [2, bytes(32)] })
+export const pairFinish = struct({ mailbox: [1, name], run: [2, nonce], proof: [3, bytes(32)] })
+export const pairFinished = struct({ first: [1, oneOf(1, 2, 3)] })
+export const pairIdentity = struct({ ticket: [1, signed], name: [2, name, OPTIONAL] })
 export const sharedEvent = struct({ name: [1, name], details: [2, bytes(0, 4096)] })
 export const receipt = struct({
   version: [1, oneOf(1)],
@@ -171,5 +178,8 @@ export const KINDS = {
   'revocation.since': [since, revocations],
   'revocation.deliver': [revocations, empty],
   'receipt.acknowledge': [acknowledge, empty],
-  'receipt.missing': [missing, acknowledgements]
+  'receipt.missing': [missing, acknowledgements],
+  'pair.open': [pairOpen, pairOpened],
+  'pair.prove': [pairProve, pairProved],
+  'pair.finish': [pairFinish, pairFinished]
 }

@@ -10,6 +10,7 @@ import { frame, readFrame, readRefusal } from './frames.mjs'
 import { checkHello } from './hello.mjs'
 import { checkIntroduction, readTicket, revocationRoot } from './identity.mjs'
 import { did, fingerprint, keyFault, keyPair, parseDid, parsePeerId, peerId } from './keys.mjs'
+import { life, pairing } from './pairing.mjs'
 import { checkReceipt } from './receipt.mjs'
 import { pack, unpack } from './shape.mjs'
 import * as types from './statements.mjs'
@@ -116,6 +117,25 @@ const FILES = {
     same(hex(pack(answers, unpack(answers, unhex(c.response)))), c.response, 'response')
     same(diagnostic(decode(unhex(c.request))), c.request_diagnostic, 'request')
     same(diagnostic(decode(unhex(c.response))), c.response_diagnostic, 'response')
+  },
+  'pairing.json': c => {
+    if (c.tries) return same(life(c.made, c.tries), c.tries.map(one => one.verdict), c.what)
+    if (c.typed !== undefined) return c.accepted && same(hex(sha256(utf8('kos/dht/pair/1'), utf8(c.mailbox))), c.dht_key, c.what)
+    const [word, number, ...password] = c.code.split('-')
+    const made = pairing({
+      mailbox: `${word}-${number}`,
+      password: password.join('-'),
+      issuer: parseDid(c.issuer),
+      joiner: parseDid(c.joiner),
+      joinerEntropy: unhex(c.joiner_entropy),
+      issuerEntropy: unhex(c.issuer_entropy),
+      joinerIdentity: unhex(c.joiner_identity),
+      issuerIdentity: unhex(c.issuer_identity)
+    })
+    const shapes = {
+      open: types.pairOpen, opened: types.pairOpened, prove: types.pairProve, proved: types.pairProved, finish: types.pairFinish
+    }
+    for (const [message, shape] of Object.entries(shapes)) same(hex(pack(shape, made[message])), c[message], message)
   },
   'receipts.json': c => {
     const judge = () => checkReceipt(unhex(c.file))

@@ -2,8 +2,8 @@
 
 use klp::codec::{Value, decode, encode};
 use klp::message::{
-    Acknowledge, Acknowledgements, Answered, Call, Cards, Empty, Grants, Missing, Negotiated, Pong, Query, Request,
-    Revocations, Since, Wants,
+    Acknowledge, Acknowledgements, Answered, Call, Cards, Empty, Grants, Missing, Negotiated, PairFinish, PairFinished,
+    PairIdentity, PairOpen, PairOpened, PairProve, PairProved, Pong, Query, Request, Revocations, Since, Wants,
 };
 use klp::statement::certificate::Introduction;
 use klp::{Cbor, limits};
@@ -14,7 +14,7 @@ use super::vectors;
 type Check = fn(&Value) -> bool;
 
 /// Every body that a request or an answer may have.
-const BODIES: [Check; 15] = [
+const BODIES: [Check; 22] = [
     body::<Empty>,
     body::<Pong>,
     body::<Introduction>,
@@ -30,6 +30,13 @@ const BODIES: [Check; 15] = [
     body::<Acknowledge>,
     body::<Acknowledgements>,
     body::<Missing>,
+    body::<PairOpen>,
+    body::<PairOpened>,
+    body::<PairProve>,
+    body::<PairProved>,
+    body::<PairFinish>,
+    body::<PairFinished>,
+    body::<PairIdentity>,
 ];
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 pub(super) const FRAMES: &str = include_str!("../../../specs/vectors/frames.json");
 pub(super) const HELLOS: &str = include_str!("../../../specs/vectors/hellos.json");
 pub(super) const MESSAGES: &str = include_str!("../../../specs/vectors/messages.json");
+pub(super) const PAIRING: &str = include_str!("../../../specs/vectors/pairing.json");
 pub(super) const PERMIT: &str = include_str!("../../../specs/vectors/permit.json");
 pub(super) const RECEIPTS: &str = include_str!("../../../specs/vectors/receipts.json");
 pub(super) const REFUSED: &str = include_str!("../../../specs/vectors/refused_statements.json");

@@ -29,8 +29,9 @@ const LOOKUP: Duration = Duration::from_secs(5);
 const LAST_WORD: Duration = Duration::from_secs(15);
 /// Between two looks around.
 const PAUSE: Duration = Duration::from_millis(500);
-/// A node that knew of no such code is asked again after this.
+/// A node that knew of no such code is asked again after this, and one that could not be asked after a shorter while.
 const AGAIN: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(1);
 /// Nodes that are asked at once, and in all.
 const AT_ONCE: usize = 8;
 const ASKED: usize = 64;
@@ -149,6 +150,8 @@ impl Pairing {
                             tracing::debug!(%node, %fault, "not paired with this one");
                             if weight(&fault) > 1 {
                                 settled.insert(node);
+                            } else if is_lost(&fault) {
+                                asked.insert(node, Instant::now() + SOON);
                             }
                             if weight(&fault) > worst.as_ref().map_or(0, weight) {
                                 worst = Some(fault);
@@ -184,13 +187,13 @@ impl Pairing {
         let now = Instant::now();
         let mut worth = BTreeSet::new();
         for node in nodes {
-            let again = asked.get(&node).is_none_or(|at| now.duration_since(*at) >= AGAIN);
+            let again = asked.get(&node).is_none_or(|from| now >= *from);
             if node != self.me.node()
                 && !settled.contains(&node)
                 && again
                 && (asked.len() < ASKED || asked.contains_key(&node))
             {
-                asked.insert(node, now);
+                asked.insert(node, now + AGAIN);
                 worth.insert(node);
             }
         }
@@ -234,15 +237,7 @@ impl Pairing {
                 Ok(finished) => return Ok(finished),
                 Err(fault) => fault,
             };
-            let may_have_come = matches!(
-                lost.refusal,
-                Refusal::Unreachable
-                    | Refusal::UnknownOutcome
-                    | Refusal::Timeout
-                    | Refusal::Interrupted
-                    | Refusal::Stalled
-            );
-            if !may_have_come || Instant::now() + PAUSE >= deadline {
+            if !is_lost(&lost) || Instant::now() + PAUSE >= deadline {
                 return Err(lost);
             }
             tokio::time::sleep(PAUSE).await;
@@ -293,9 +288,16 @@ fn weight(fault: &Fault) -> u8 {
         Refusal::WrongCode => 5,
         Refusal::Burnt | Refusal::Expired => 4,
         Refusal::Signature | Refusal::Invalid | Refusal::Exists | Refusal::Revoked | Refusal::Clock => 3,
-        Refusal::NotFound | Refusal::NoHandler | Refusal::Unreachable | Refusal::Timeout | Refusal::Busy => 1,
+        Refusal::NotFound | Refusal::NoHandler | Refusal::Busy => 1,
+        _ if is_lost(fault) => 1,
         _ => 2,
     }
+}
+
+/// Whether the line broke: the same may be said again.
+fn is_lost(fault: &Fault) -> bool {
+    use Refusal::{Cancelled, Interrupted, Stalled, Timeout, UnknownOutcome, Unreachable};
+    matches!(fault.refusal, Unreachable | UnknownOutcome | Timeout | Interrupted | Stalled | Cancelled)
 }
 
 fn address(text: &str) -> Result<(NodeId, Multiaddr), Fault> {

@@ -38,6 +38,13 @@ pub const BODIES: &[(&str, Again)] = &[
     ("Acknowledge", again::<Acknowledge>),
     ("Missing", again::<Missing>),
     ("Acknowledgements", again::<Acknowledgements>),
+    ("PairOpen", again::<PairOpen>),
+    ("PairOpened", again::<PairOpened>),
+    ("PairProve", again::<PairProve>),
+    ("PairProved", again::<PairProved>),
+    ("PairFinish", again::<PairFinish>),
+    ("PairFinished", again::<PairFinished>),
+    ("PairIdentity", again::<PairIdentity>),
     ("Limits", again::<klp::hello::Limits>),
     ("Receipt", again::<Receipt>),
     ("Sealed", again::<klp::sealed::Sealed>),
@@ -104,6 +111,8 @@ pub fn examples() -> Vec<Example> {
     };
     let missing = Missing { orders: vec![signed_order().id()] };
     let found = Acknowledgements { found: vec![acknowledge()] };
+    let pairing = super::pairing::messages();
+    let finished = PairFinished { first: FirstGrant::Asked };
     vec![
         pair(kind::PING, empty, ("Pong", &Pong { now: NOW })),
         pair(kind::INTRODUCE, ("Introduction", &bob_node()), empty),
@@ -116,6 +125,9 @@ pub fn examples() -> Vec<Example> {
         pair(kind::DELIVER_REVOCATION, ("Revocations", &revocations), empty),
         pair(kind::ACKNOWLEDGE, ("Acknowledge", &acknowledge()), empty),
         pair(kind::MISSING, ("Missing", &missing), ("Acknowledgements", &found)),
+        pair(kind::PAIR_OPEN, ("PairOpen", &pairing.open), ("PairOpened", &pairing.opened)),
+        pair(kind::PAIR_PROVE, ("PairProve", &pairing.prove), ("PairProved", &pairing.proved)),
+        pair(kind::PAIR_FINISH, ("PairFinish", &pairing.finish), ("PairFinished", &finished)),
     ]
 }
 

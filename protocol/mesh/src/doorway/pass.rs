@@ -1,5 +1,5 @@
 //! `/kos/relay/1`: a node shows its relay that it knows the token. It writes a proof of 32 bytes, the relay answers with one byte: 0 when
-//! the proof is right. Source: `specs/09-relay.md`.
+//! the proof is right. Source: `specs/10-relay.md`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
