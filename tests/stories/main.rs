@@ -20,6 +20,8 @@ mod killed;
 mod local_api;
 mod observed;
 mod operators;
+mod paired;
+mod pairing;
 mod path;
 mod peers;
 mod permission;

@@ -43,7 +43,6 @@ impl Lan {
         Shell::after(&["ip", "netns", "exec", &self.names[machine]])
     }
 
-<<<<<<< HEAD
     /// A program of ours at one of the two machines, with this home.
     pub fn program(&self, machine: usize, program: &str, home: &Path, arguments: &[&str]) -> Program {
         let mut command = Command::new("ip");
@@ -67,16 +66,6 @@ impl Lan {
         ip(&["-n", &self.names[machine], "rule", "add", "ipproto", "udp", "blackhole"]);
     }
 
-=======
-    /// A program of ours at one of the two machines, which nobody has started yet.
-    pub fn program(&self, machine: usize, program: &str, home: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.names[machine]]).arg(crate::path(program));
-        command.arg("--home").arg(home).args(arguments);
-        command
-    }
-
->>>>>>> cff5eb5 (feat(klp): pairing in the pages, the vectors, hostile bytes and a second client)
     /// Packets that have left this machine.
     pub fn sent(&self, machine: usize) -> u64 {
         self.count(machine, "tx_packets")
