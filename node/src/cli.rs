@@ -24,6 +24,7 @@ mod passphrase;
 mod reach;
 mod receipt;
 mod serve;
+mod sim;
 mod stream;
 mod terminal;
 mod up;
@@ -98,6 +99,8 @@ enum Verb {
     Config(config::Config),
     /// The principal job on this machine, offline: one PASS line a step
     Demo(demo::Demo),
+    /// Play scenarios: seeded worlds, and real programs behind routers of every kind; one PASS or FAIL line each
+    Sim(sim::Sim),
     /// The demo's own bootstrap peer
     #[command(name = "__bootstrap", hide = true)]
     Bootstrap(demo::Bootstrap),
@@ -165,6 +168,7 @@ impl Verb {
             Self::Events(verb) => verb.run(terminal).await,
             Self::Config(verb) => verb.run(terminal).await,
             Self::Demo(verb) => verb.run(terminal).await,
+            Self::Sim(verb) => verb.run(terminal).await,
             Self::Bootstrap(verb) => verb.run(terminal).await,
         }
     }

@@ -8,12 +8,14 @@
 //! - `dice`: numbers from a seed.
 //! - [`scenario`]: scenario files. `worlds`, `verdict`: pure worlds by name, and what came of one.
 //! - Sessions: `weather`: how bad it is. `host`: one node's side. `world`: time, streams, and what must hold.
+//! - [`lab`]: real programs in a network of their own, and a scenario played with them.
 //! - [`observer`]: real programs that somebody else has started, and a scenario played with them.
 //! - [`crowd`]: many nodes, the directory between them, and searches in it.
 
 pub mod crowd;
 mod dice;
 mod host;
+pub mod lab;
 pub mod observer;
 pub mod scenario;
 mod verdict;

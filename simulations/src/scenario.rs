@@ -63,6 +63,9 @@ pub use step::{Ask, Carries, Do, Ends, Find, Goes, Halves, Learns, Reach, Revoke
 
 use crate::crowd::Setting;
 
+/// Seconds of waiting from which on a scenario is a long one.
+const LONG: u64 = 60;
+
 /// A whole file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,6 +133,15 @@ impl Scenario {
     /// The built-in one of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::built_in().into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// Whether it mostly waits: it is run only by name.
+    pub fn is_long(&self) -> bool {
+        let waits = self.steps.iter().filter_map(|step| match step.as_ref() {
+            Do::Wait(seconds) => Some(seconds),
+            _ => None,
+        });
+        waits.sum::<u64>() >= LONG
     }
 
     /// Whether it needs real programs in a network.

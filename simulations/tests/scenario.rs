@@ -38,6 +38,11 @@ fn every_built_in_file_is_a_scenario() {
     let files = std::fs::read_dir(folder).expect("a folder").filter_map(Result::ok);
     let files: Vec<_> = files.filter(|file| file.path().extension().is_some_and(|end| end == "toml")).collect();
     assert_eq!(files.len(), Scenario::built_in().len(), "every file is built in, and none has a mistake");
+    let long: Vec<_> =
+        Scenario::built_in().into_iter().filter(Scenario::is_long).map(|scenario| scenario.name).collect();
+    assert_eq!(long, ["sleep"], "everything else is run when nothing is said");
+    let sleep = std::path::Path::new(folder).join("long/sleep-ten-minutes.toml");
+    assert!(Scenario::read(&sleep).expect("a scenario").is_long());
     for file in files {
         let read = Scenario::read(&file.path()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(Some(&read), Scenario::named(&read.name).as_ref());

@@ -30,6 +30,7 @@ mod quiet;
 mod readme;
 mod revoked;
 mod round_trips;
+mod routers;
 mod secret;
 mod servers;
 mod shown;

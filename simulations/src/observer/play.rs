@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::client::{Refused, text_of};
 use super::{LOOK, Observer};
-use crate::scenario::{Ask, Do, Find, Goes, Halves, Learns, Name, Reach, Revoke, Route, Stays};
+use crate::scenario::{Ask, Do, Find, Goes, Halves, Learns, Name, Reach, Revoke, Stays};
 
 /// What everybody asks; the folder that answers knows.
 const QUESTION: &str = "how is a grant revoked?";
@@ -211,15 +211,5 @@ fn until(seconds: u64, mut look: impl FnMut() -> Result<String, String>) -> Resu
             return seen.map_err(|why| format!("{why} after {seconds} s"));
         }
         thread::sleep(LOOK);
-    }
-}
-
-impl Route {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Lan => "lan",
-            Self::Direct => "direct",
-            Self::Relayed => "relayed",
-        }
     }
 }

@@ -7,5 +7,5 @@ macro_rules! shelf {
 /// Name and text of each file.
 pub(super) const FILES: &[(&str, &str)] = shelf![
     "quiet" "lossy" "restless" "split" "lying" "thousand"
-    "two-homes" "hard-nat" "relay-killed"
+    "two-homes" "bad-line" "hard-nat" "firewall" "relay-killed" "hub-gone" "moved" "unread" "relays-dead" "sleep"
 ];

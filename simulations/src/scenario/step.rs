@@ -42,7 +42,7 @@ pub enum Do {
     Slow(Slow),
     /// Everything that passes a server's network is written down from here on.
     Watch(Name),
-    /// What was written down names both nodes' relay, and holds no word that was said and no owner.
+    /// In what was written down is no word that was said, no agent and no owner.
     Unread(Name),
     /// Somebody takes back what it granted somebody else.
     Revoke(Revoke),
@@ -90,6 +90,17 @@ pub enum Route {
     Direct,
     /// Through a relay.
     Relayed,
+}
+
+impl Route {
+    /// As it is written in a file, and by our programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lan => "lan",
+            Self::Direct => "direct",
+            Self::Relayed => "relayed",
+        }
+    }
 }
 
 /// A path that must come.
