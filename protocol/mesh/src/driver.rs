@@ -126,6 +126,12 @@ impl Driver {
         (metrics, ladder): (metrics::Metrics, Ladder),
     ) -> Self {
         let now = Instant::now();
+        let mut dials = Dials::new();
+        for address in &config.relays {
+            if let Some(relay) = crate::peer::relay_in(address) {
+                dials.learn(relay, address.clone());
+            }
+        }
         Self {
             swarm,
             shared,
@@ -144,7 +150,7 @@ impl Driver {
             doorway,
             addresses: Addresses::new(config.trust_cidr.clone(), config.external.clone(), now),
             relays: Relays::new(config.relays.clone(), now),
-            dials: Dials::new(),
+            dials,
             lookups: Lookups::new(config.check_record.clone(), config.wall.clone(), config.limits.record_life),
             trusted: config.trust_cidr.clone(),
             sightings: Sightings::default(),

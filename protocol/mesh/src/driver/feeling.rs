@@ -14,8 +14,10 @@ use crate::pulse::Felt;
 
 /// A question that has waited this long without anything coming back is a reason to ask whether anybody is there.
 const QUIET: Duration = Duration::from_secs(1);
-/// How long that may take, and how soon it is asked again.
+/// How long that may take, or so many of the last round trips; and how soon it is asked again.
 const ALIVE: Duration = Duration::from_secs(2);
+const ROUND_TRIPS: u32 = 10;
+const ALIVE_LONGEST: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(2);
 /// Relays that we wait behind are asked this often, and have this long: a dead one is known in 20 seconds.
 const RELAY_EVERY: Duration = Duration::from_secs(10);
@@ -94,9 +96,11 @@ impl Driver {
             if asked.is_none_or(|at| now.saturating_duration_since(*at) >= AGAIN) {
                 self.feeling.checked.insert(connection, now);
                 // All of them: those that lead the same way die together, and the session should not try them one by one.
+                let rtt = self.state.borrow().peers.get(&link.peer).and_then(|peer| peer.rtt).unwrap_or_default();
+                let patience = rtt.saturating_mul(ROUND_TRIPS).clamp(ALIVE, ALIVE_LONGEST);
                 let (peer, pulse) = (peer_of(link.peer), &mut self.swarm.behaviour_mut().pulse);
                 for connection in pulse.connections(&peer) {
-                    pulse.check(peer, connection, ALIVE);
+                    pulse.check(peer, connection, patience);
                 }
             }
         }

@@ -63,6 +63,8 @@ enum Phase {
 struct Relay {
     peer: PeerId,
     address: Multiaddr,
+    /// Further addresses that the user has given.
+    more: Vec<Multiaddr>,
     source: RelaySource,
     network: Option<Network>,
     phase: Phase,
@@ -121,6 +123,9 @@ impl Relays {
         let Some(Protocol::P2p(peer)) = address.iter().last() else { return };
         if let Some(known) = self.relays.iter_mut().find(|relay| relay.peer == peer) {
             known.source = known.source.min(source);
+            if source == RelaySource::Configured && known.more.len() < KNOWN {
+                known.more.push(address);
+            }
             return;
         }
         if self.relays.iter().filter(|relay| relay.source == source).count() < KNOWN {
@@ -128,6 +133,7 @@ impl Relays {
             self.relays.push(Relay {
                 peer,
                 address,
+                more: Vec::new(),
                 source,
                 network,
                 phase: Phase::Spare,
@@ -269,8 +275,8 @@ impl Relays {
         let relay = self.relays.iter_mut().find(|relay| relay.peer == peer && relay.phase == Phase::Dialling)?;
         if let Some(address) = address {
             relay.network = network_of(address).or(relay.network);
-            if relay.source != RelaySource::Configured
-                && let Ok(address) = address.clone().with_p2p(peer)
+            if let Ok(address) = address.clone().with_p2p(peer)
+                && (relay.source != RelaySource::Configured || relay.more.contains(&address))
             {
                 relay.address = address;
             }

@@ -69,6 +69,18 @@ async fn k17_a_node_finds_two_relays_in_two_networks_and_replaces_one_that_dies(
 }
 
 #[tokio::test]
+async fn k17_a_relay_is_dialled_at_every_address_that_the_user_gives_and_told_at_the_one_that_works() {
+    let relay = start(1, Role::Relay, |_| {}).await;
+    let works = relay.addresses()[0].clone();
+    let nowhere = mesh::with_node(address("/ip4/127.0.0.1/tcp/1"), relay.id());
+    let given = vec![nowhere, works.clone()];
+    let bob = start(2, Role::Node, |config| config.relays = given).await;
+    let state = bob.until(|state| state.reservations == [relay.id()]).await;
+    assert_eq!(state.relays.len(), 1, "one relay: {:?}", state.relays);
+    assert!(state.external[0].to_string().starts_with(&works.to_string()), "{:?}", state.external);
+}
+
+#[tokio::test]
 async fn k17_contacts_offer_relays_and_take_them_back() {
     let bootstrap = bootstrap().await;
     let relay = relay(2, 1, &bootstrap).await;
