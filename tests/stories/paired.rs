@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Output;
 
 use kos_tests::shell::is_error;
-use kos_tests::{Lan, Program, Shell, eventually, is_root};
+use kos_tests::{Lan, Shell, eventually, is_root};
 use serde_json::{Value, json};
 
 fn json_of(output: &Output) -> Value {

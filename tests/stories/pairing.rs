@@ -52,10 +52,7 @@ fn wrong(code: &str, number: usize) -> String {
 
 async fn kinds(person: &Person, component: &str) -> Vec<String> {
     let all = person.node.audit.list(Filter { limit: Some(1000), ..Filter::default() }).await.unwrap();
-    let mut kinds: Vec<_> =
-        all.into_iter().filter(|entry| entry.component == component).map(|entry| entry.kind).collect();
-    kinds.reverse();
-    kinds
+    all.into_iter().filter(|entry| entry.component == component).map(|entry| entry.kind).collect()
 }
 
 async fn state(person: &Person, mailbox: &str) -> view::PairState {

@@ -16,6 +16,9 @@ use crate::view;
 
 /// What the other person gets to begin with when nobody says: the guide holds nothing that is private.
 const GIFT: &str = "guide.ask";
+/// What is said of one pairing, and makes no sense where codes are looked at or taken back.
+const PAIRING: [&str; 11] =
+    ["code", "name", "me", "grant", "calls", "days", "no_grant", "yes", "at", "timeout", "wait"];
 /// Seconds that one question for news waits.
 const NEWS: u64 = 25;
 
@@ -55,16 +58,16 @@ pub(super) struct Pair {
     #[arg(long, value_name = "S", requires = "code")]
     wait: Option<u64>,
     /// Show my codes and what became of them
-    #[arg(long, exclusive = true)]
+    #[arg(long, group = "instead", conflicts_with_all = PAIRING)]
     list: bool,
     /// Take a code back, by its first word and number
-    #[arg(long, value_name = "MAILBOX", exclusive = true)]
+    #[arg(long, value_name = "MAILBOX", group = "instead", conflicts_with_all = PAIRING)]
     cancel: Option<String>,
     /// Say yes to the first grant of a code, by its first word and number
-    #[arg(long, value_name = "MAILBOX", exclusive = true)]
+    #[arg(long, value_name = "MAILBOX", group = "instead", conflicts_with_all = PAIRING)]
     approve: Option<String>,
     /// Say no to it
-    #[arg(long, value_name = "MAILBOX", exclusive = true)]
+    #[arg(long, value_name = "MAILBOX", group = "instead", conflicts_with_all = PAIRING)]
     decline: Option<String>,
 }
 

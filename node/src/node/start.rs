@@ -378,6 +378,7 @@ fn assemble(
         outbound: outbound(),
         contacts: contacts.clone(),
         grants: grants.clone(),
+        directory: directory.clone(),
         life: Duration::from_secs(config.pair.life_s),
     });
     let calls = calls::Calls::new(calls::Needs {

@@ -20,6 +20,7 @@ use store::pairings::{First, Pairing as Row, Wish, WishedGrant};
 use store::{Store, StoreError, View};
 
 use super::contacts::Contacts;
+use super::directory::Directory;
 use super::grants::{Grants, Limits};
 use crate::address::petname;
 use crate::bus::Bus;
@@ -52,6 +53,7 @@ pub struct Pairing {
     outbound: Outbound,
     contacts: Contacts,
     grants: Grants,
+    directory: Directory,
     meeting: Meeting,
     runs: Arc<Runs>,
     life: Duration,
@@ -67,6 +69,7 @@ pub(crate) struct Needs {
     pub(crate) outbound: Outbound,
     pub(crate) contacts: Contacts,
     pub(crate) grants: Grants,
+    pub(crate) directory: Directory,
     pub(crate) life: Duration,
 }
 
@@ -103,9 +106,9 @@ impl Gift {
 
 impl Pairing {
     pub(crate) fn new(needs: Needs) -> Self {
-        let Needs { store, clock, bus, me, people, outbound, contacts, grants, life } = needs;
+        let Needs { store, clock, bus, me, people, outbound, contacts, grants, directory, life } = needs;
         let (meeting, runs) = (Meeting::default(), Arc::default());
-        Self { store, clock, bus, me, people, outbound, contacts, grants, meeting, runs, life }
+        Self { store, clock, bus, me, people, outbound, contacts, grants, directory, meeting, runs, life }
     }
 
     /// Answers joiners from now on, also for the codes that were open when the node stopped.

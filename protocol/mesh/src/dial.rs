@@ -102,12 +102,15 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut next = error.source();
     while let Some(cause) = next {
         let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
+        if text.is_empty() {
+            text = cause_text;
+        } else if !text.contains(&cause_text) {
             text = format!("{text}: {cause_text}");
         }
         next = cause.source();
     }
-    text
+    // libp2p writes a list of causes in several lines.
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Dials under way, and the addresses that others have told us.

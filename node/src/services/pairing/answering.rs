@@ -96,7 +96,7 @@ impl Pairing {
     /// once, no more than three wrong ones are ever judged.
     async fn tried(&self, joiner: NodeId, prove: PairProve) -> Result<PairProved, Refused> {
         let key = (joiner, prove.run);
-        let Some(Stage::Begun(issuer)) = self.runs.take(&key, Instant::now()) else {
+        let Some(Stage::Begun(issuer)) = self.runs.take(&key, Instant::now(), is_begun) else {
             return Err(Refused::new(Refusal::NotFound, "this run is not known: begin a new one"));
         };
         let mailbox = Mailbox::parse(&prove.mailbox).map_err(|_| Refusal::NotFound)?;
@@ -138,7 +138,7 @@ impl Pairing {
     /// The end: both hold the same transcript. The code is used, and the joiner is a contact, in one change.
     async fn finished(&self, joiner: NodeId, finish: PairFinish) -> Result<PairFinished, Refused> {
         let mailbox = Mailbox::parse(&finish.mailbox).map_err(|_| Refusal::NotFound)?;
-        let stage = self.runs.take(&(joiner, finish.run), Instant::now());
+        let stage = self.runs.take(&(joiner, finish.run), Instant::now(), |stage| !is_begun(stage));
         let (now, me) = (self.clock.now(), self.me.owner().0);
         let (place, kept): (Mailbox, Arc<Mutex<Option<Contact>>>) = (mailbox.clone(), Arc::default());
         let new = Arc::clone(&kept);
@@ -206,6 +206,10 @@ fn paired(
     let (wished, proposed) = (row.wish.name.as_deref(), them.name.as_deref());
     let name = choose_name(tx, &them.ticket.owner, wished, proposed, &row.mailbox)?;
     Ok(contacts::of_ticket(name, &them.ticket, &them.credential, now))
+}
+
+fn is_begun(stage: &Stage) -> bool {
+    matches!(stage, Stage::Begun(_))
 }
 
 fn plain(fault: Fault) -> Refused {

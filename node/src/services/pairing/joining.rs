@@ -85,7 +85,11 @@ impl Pairing {
             tracing::debug!(%fault, "their grants were not fetched now");
         }
         let wait = if first == FirstGrant::Nothing { Duration::ZERO } else { join.wait };
-        let grant = self.first_grant(contact.owner, &mut news, wait).await?;
+        let mut grant = self.first_grant(contact.owner, &mut news, wait).await?;
+        // Its agent has a name on its card, which is shown only now.
+        if grant.is_some() && self.directory.cards_at(node, None, None).await.is_ok() {
+            grant = self.grants.newest_from(contact.owner).await?;
+        }
         let given = match wish.grant.filter(|grant| grant.approved) {
             Some(wish) => {
                 let limits = super::Limits { calls: wish.calls, days: wish.days, ..super::Limits::default() };

@@ -78,10 +78,13 @@ impl Runs {
         Ok(())
     }
 
-    /// Takes a run out: each step of it is taken once.
-    pub(super) fn take(&self, key: &Key, now: Instant) -> Option<Stage> {
-        let (begun, stage) = self.lock().open.remove(key)?;
-        (now.duration_since(begun) <= limits::PAIR_RUN_LIFE).then_some(stage)
+    /// Takes a run out that is at this stage: each step of it is taken once. One that is at another stays where it is.
+    pub(super) fn take(&self, key: &Key, now: Instant, is_due: impl Fn(&Stage) -> bool) -> Option<Stage> {
+        let mut inner = self.lock();
+        let (begun, _) = inner.open.get(key).filter(|(_, stage)| is_due(stage))?;
+        let in_time = now.duration_since(*begun) <= limits::PAIR_RUN_LIFE;
+        let (_, stage) = inner.open.remove(key)?;
+        in_time.then_some(stage)
     }
 }
 
@@ -111,13 +114,14 @@ mod tests {
             runs.keep((node(number), [0; 16]), begun(), now).expect("room");
         }
         assert_eq!(runs.keep((node(99), [0; 16]), begun(), now), Err(Refusal::Busy), "no more than sixteen");
-        assert!(runs.take(&(node(1), [0; 16]), now).is_some());
-        assert!(runs.take(&(node(1), [0; 16]), now).is_none(), "a step is taken once");
-        assert!(runs.take(&(node(2), [0; 16]), now + limits::PAIR_RUN_LIFE + MINUTE).is_none(), "too late");
+        assert!(runs.take(&(node(1), [0; 16]), now, |_| false).is_none(), "it is at another step");
+        assert!(runs.take(&(node(1), [0; 16]), now, |_| true).is_some());
+        assert!(runs.take(&(node(1), [0; 16]), now, |_| true).is_none(), "a step is taken once");
+        assert!(runs.take(&(node(2), [0; 16]), now + limits::PAIR_RUN_LIFE + MINUTE, |_| true).is_none(), "too late");
         for number in 0..3 {
             runs.keep((node(3), [number; 16]), begun(), now).expect("its own oldest makes room");
         }
-        assert!(runs.take(&(node(3), [0; 16]), now).is_none());
+        assert!(runs.take(&(node(3), [0; 16]), now, |_| true).is_none());
     }
 
     #[test]
