@@ -36,6 +36,7 @@ fn figures(query: &str) -> BTreeSet<String> {
             labels = true;
         } else if !labels
             && !after.starts_with('(')
+            && !["by ", "by(", "without ", "without("].iter().any(|mark| after.starts_with(mark))
             && !WORDS.contains(&word)
             && !word.starts_with(|c: char| c.is_ascii_digit())
         {

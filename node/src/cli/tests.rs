@@ -71,6 +71,13 @@ fn every_row_of_the_surface_is_understood() {
         "vault import",
         "ping bob",
         "path bob",
+        "netcheck",
+        "doctor",
+        "pair",
+        "pair ocean-4821-river-stone-lamp",
+        "pair --list",
+        "pair --cancel ocean-4821",
+        "pair --approve ocean-4821",
         "events tail",
         "events tail --filter agent.*",
         "config get",
@@ -134,6 +141,13 @@ async fn every_verb_has_a_route_and_every_route_a_verb() {
         "whoami",
         "ping bob",
         "path bob",
+        "netcheck",
+        "doctor",
+        "pair",
+        "pair ocean-4821-river-stone-lamp",
+        "pair --list",
+        "pair --cancel ocean-4821",
+        "pair --approve ocean-4821",
         "contact ticket",
         "contact add kos1x --as bob",
         "contact list",
@@ -192,7 +206,7 @@ async fn every_verb_has_a_route_and_every_route_a_verb() {
     let seen = seen.lock().unwrap();
     let unknown: Vec<_> = seen.iter().filter(|(_, route)| route.starts_with("unknown")).collect();
     assert!(unknown.is_empty(), "{unknown:?}");
-    // For supervisors and programs; what the command line does without a node; what reads standard input.
+    // For supervisors and programs; what the command line does without a node; what reads standard input; what follows an answer.
     let others = [
         ("GET", "/healthz"),
         ("GET", "/readyz"),
@@ -200,6 +214,7 @@ async fn every_verb_has_a_route_and_every_route_a_verb() {
         ("POST", "/v1/receipts/verify"),
         ("GET", "/v1/config/schema"),
         ("PUT", "/v1/vaults/{vault}/secrets/{name}"),
+        ("GET", "/v1/pair/{mailbox}"),
     ];
     let missed = ROUTES.iter().filter(|(method, route)| !seen.contains(&((*method).into(), (*route).into())));
     let missed: BTreeSet<_> = missed.copied().collect();

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn k15_each_own_address_names_its_witness() {
+    fn n9_each_own_address_names_its_witness() {
         let now = Instant::now();
         let relay = "/ip4/8.8.8.8/tcp/1/p2p/12D3KooWQ1pqJ1NJbbGLzVWXLeZ7RdUqLr6B8i3dBV2Ccem2RsfL/p2p-circuit";
         let mut ours = Addresses::new(Vec::new(), vec![address("/dns4/bob.example/tcp/1")], now);

@@ -106,7 +106,7 @@ mod tests {
 
     /// Without the wall between them AutoNAT's client panics at the end of a connection whose beginning it has not seen.
     #[tokio::test]
-    async fn k15_connections_of_before_a_renewal_end_quietly() {
+    async fn k16_connections_of_before_a_renewal_end_quietly() {
         let (mut there, mut here) = (swarm(), swarm());
         here.dial(address(&mut there).await).expect("dials");
         tokio::spawn(async move { while there.next().await.is_some() {} });

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn k15_nobody_is_hidden_before_somebody_has_tried_or_had_time_to() {
+    fn k16_nobody_is_hidden_before_somebody_has_tried_or_had_time_to() {
         let start = Instant::now();
         let mut probes = Probes::new(start);
         assert!(!probes.is_hidden(false, start));
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn k15_verdicts_are_renewed_and_bounded() {
+    fn k16_verdicts_are_renewed_and_bounded() {
         let start = Instant::now();
         let mut probes = Probes::new(start);
         assert!(!probes.is_due(false, start + HIDDEN));
