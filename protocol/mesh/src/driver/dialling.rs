@@ -94,6 +94,14 @@ impl Driver {
         });
     }
 
+    /// Lets a server that has seen us over QUIC see us over TCP too: somebody whose network drops UDP can be met only there.
+    pub(super) fn look(&mut self, peer: PeerId, via: &Multiaddr, told: &[Multiaddr]) {
+        let Some(there) = self.swarm.behaviour_mut().candidates.look(peer, via, told, Instant::now()) else { return };
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(vec![there]);
+        // What does not come about shows us nothing, and that is all.
+        let _unseen = self.swarm.dial(options.build());
+    }
+
     /// Gets a stream for a session.
     pub(super) fn open(&mut self, link: &Arc<Link>, dial: bool) {
         let peer = peer_of(link.peer);

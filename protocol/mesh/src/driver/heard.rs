@@ -11,6 +11,7 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub, identify, mdns, relay
 use super::reaching::dice;
 use super::{Driver, PENDING};
 use crate::behaviour::BehaviourEvent;
+use crate::config::Role;
 use crate::dial::{Attempt, Dialled, attempts};
 use crate::event::{Event, Verdict};
 use crate::ladder::Step;
@@ -258,6 +259,9 @@ impl Driver {
             if ours && ip_in(&observed).is_some() && !is_relayed(&observed) && !is_loopback(&observed) {
                 self.sightings.seen(peer, &path.address, &observed, now);
                 self.swarm.behaviour_mut().candidates.offer(observed);
+                if self.role == Role::Node && (speaks(&lookups::PROTOCOL) || speaks(&relay::HOP_PROTOCOL_NAME)) {
+                    self.look(peer, &path.address, &info.listen_addrs);
+                }
             }
             if speaks(&relay::HOP_PROTOCOL_NAME) {
                 self.present(peer, connection, speaks(&doorway::PASS));
