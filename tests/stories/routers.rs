@@ -42,8 +42,8 @@ fn k16_n9_every_pair_of_routers_talks_at_once_and_directly_where_that_is_possibl
         "symmetric:open",
         "full-cone:port-remapping",
         "port-restricted:port-restricted",
-        "port-remapping:udp-blocked",
-        "udp-blocked:full-cone",
+        "port-remapping:full-cone",
+        "udp-blocked:udp-blocked",
         "symmetric:symmetric",
         "port-restricted:symmetric",
     ];
