@@ -96,7 +96,7 @@ async fn x2_many_circuits_through_one_relay_cost_little() {
         caller.dial(mesh::node_in(&lab.at).unwrap(), vec![lab.at.clone()]).await.unwrap();
         callers.push(caller);
     }
-    memory(pid);
+    let connected = memory(pid);
     for caller in &callers {
         for listener in &listeners {
             call(caller, &lab.at, listener.node()).await;
@@ -129,10 +129,14 @@ async fn x2_many_circuits_through_one_relay_cost_little() {
         "CPU of the relay {used:.2?}: {per_gib:.2} s a GiB, {:.2} of a core",
         used.as_secs_f64() / took.as_secs_f64()
     );
-    println!("idle {idle} kB, a node that waits {} kB", per(reserved.saturating_sub(idle), side));
+    println!(
+        "idle {idle} kB, a node that waits {} kB, one that is only connected {} kB",
+        per(reserved.saturating_sub(idle), side),
+        per(connected.saturating_sub(reserved), side)
+    );
     println!(
         "a circuit {} kB, and while it carries {} kB",
-        per(joined.saturating_sub(reserved), count),
+        per(joined.saturating_sub(connected), count),
         per(busy.saturating_sub(joined), count)
     );
     assert_eq!(carried, count as u64 * each);

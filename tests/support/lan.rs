@@ -45,8 +45,7 @@ impl Lan {
 
     /// A program of ours at one of the two machines, with this home.
     pub fn program(&self, machine: usize, program: &str, home: &Path, arguments: &[&str]) -> Program {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.names[machine]]).arg(path(program));
+        let mut command = self.command(machine, &path(program));
         command.arg("--home").arg(home).args(arguments);
         Program::run(command, home.with_extension(format!("{program}.log")))
     }
