@@ -49,6 +49,7 @@ mod ladder;
 mod lookups;
 mod mesh;
 mod metrics;
+mod parting;
 mod path;
 mod patience;
 mod peer;

@@ -32,6 +32,7 @@ use crate::event::Event;
 use crate::ladder::Ladder;
 use crate::mesh::Mesh;
 use crate::metrics::Metrics;
+use crate::parting::Parting;
 use crate::patience::Patient;
 use crate::peer::{is_loopback, keypair, peer_of};
 use crate::renewed::Renewed;
@@ -198,7 +199,7 @@ fn transport(
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Driven::new(muxer))))
         .or_transport(
             quic::tokio::Transport::new(quic::Config::new(keypair))
-                .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))),
+                .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Parting::new(muxer)))),
         )
         .map(|either, _| either.into_inner())
         .boxed();

@@ -18,8 +18,13 @@ impl Driver {
     /// Dials a peer at every address that anybody has told us.
     pub(super) fn connect(&mut self, peer: PeerId, condition: PeerCondition) {
         let addresses = self.dials.addresses(&peer);
-        // A connection that is dead counts for the swarm until it is closed.
-        let condition = if self.is_near(&peer) { condition } else { PeerCondition::NotDialing };
+        // A connection that is dead counts for the swarm until it is closed, and so does the punch of a hole, which may take many seconds.
+        let condition = match (self.is_near(&peer), self.dials.is_dialling(&peer)) {
+            (true, _) => condition,
+            (false, true) => PeerCondition::NotDialing,
+            (false, false) => PeerCondition::Always,
+        };
+        tracing::debug!(%peer, ?addresses, "dialling");
         let options = DialOpts::peer_id(peer).condition(condition).addresses(addresses);
         let options = options.extend_addresses_through_behaviour().build();
         let id = options.connection_id();

@@ -147,10 +147,11 @@ impl Driver {
         }
         tracing::info!(%peer, %connection, "a connection is dead");
         self.ladder.demotions.inc();
-        self.swarm.close_connection(connection);
+        // Before it is closed: a session that hears of the close alone takes it for the other side's, and leaves it to the other side to go on.
         for link in node_of(&peer).into_iter().flat_map(|node| self.shared.table.with(node)) {
             link.sever(connection);
         }
+        self.swarm.close_connection(connection);
         self.may_be_gone(peer);
     }
 

@@ -284,7 +284,12 @@ impl Task {
         let now = self.link.now();
         self.link.lock().session.detach(now);
         // Of a connection that dies in silence only one side knows, and it does not wait for the other.
-        let wait = if self.link.ours || error.kind() == io::ErrorKind::TimedOut { self.backoff() } else { PATIENCE };
+        let severed = std::mem::take(&mut self.link.lock().severed);
+        let wait = if self.link.ours || severed || error.kind() == io::ErrorKind::TimedOut {
+            self.backoff()
+        } else {
+            PATIENCE
+        };
         self.reopen = Some(Instant::now() + wait);
         if wait.is_zero() {
             self.tick().await;
@@ -293,7 +298,7 @@ impl Task {
 
     /// The connection below is dead and does not say so.
     async fn severed(&mut self) {
-        if std::mem::take(&mut self.link.lock().severed) && self.has_stream() {
+        if self.link.lock().severed && self.has_stream() {
             self.lost(&io::ErrorKind::TimedOut.into()).await;
         }
     }

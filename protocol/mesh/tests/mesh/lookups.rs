@@ -47,6 +47,41 @@ async fn d3_who_provides_something_is_found_through_a_bootstrap_peer() {
     assert_eq!(nobody, []);
 }
 
+/// What is said once and asks for no answer must not get lost with the stream that it was said on.
+#[tokio::test]
+async fn d3_over_quic_nothing_that_is_provided_gets_lost() {
+    let quic =
+        |config: &mut mesh::Config| config.listen = vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().expect("address")];
+    let hub = start(1, Role::Bootstrap, quic).await;
+    let addresses = hub.addresses();
+    let [alice, bob] = futures::future::join_all([2, 3].map(|seed| {
+        let bootstrap = addresses.clone();
+        start(seed, Role::Node, move |config| {
+            quic(config);
+            config.bootstrap = bootstrap;
+        })
+    }))
+    .await
+    .try_into()
+    .ok()
+    .expect("two");
+    for node in [&alice, &bob] {
+        node.until(|state| state.routing > 0).await;
+    }
+    let keys: Vec<_> = (0..40_u8).map(|number| Digest::of(&[&[number]])).collect();
+    for key in &keys {
+        within(bob.mesh.provide(*key)).await.expect("provides");
+    }
+    for key in &keys {
+        within(async {
+            while alice.mesh.find_providers(*key).await.expect("looks").is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn what_was_provided_before_there_were_peers_is_said_when_there_are() {
     let hub = joined(1, Role::Bootstrap, &[]).await;
