@@ -1,6 +1,7 @@
 //! Stories with real programs: each starts what it needs in homes of its own and leaves nothing running.
 #![allow(clippy::unwrap_used, reason = "a story may end at what it did not expect")]
 
+mod abroad;
 mod bad_input;
 mod carried;
 mod command_line;
@@ -30,7 +31,7 @@ mod quiet;
 mod readme;
 mod revoked;
 mod round_trips;
-mod routers;
+
 mod secret;
 mod servers;
 mod shown;

@@ -75,9 +75,30 @@ fn k2_what_passes_a_relay_in_the_open_holds_no_word_and_no_owner() {
 }
 
 #[test]
-fn n9_a_home_that_moves_and_machines_that_sleep_are_reached_again() {
-    if can("n9_a_home_that_moves_and_machines_that_sleep_are_reached_again") {
-        play(&["moved", "sleep"]);
+fn n9_a_machine_that_was_asleep_is_reached_again() {
+    if can("n9_a_machine_that_was_asleep_is_reached_again") {
+        play(&["sleep"]);
+    }
+}
+
+#[test]
+fn n9_a_home_that_moves_is_reached_again() {
+    if can("n9_a_home_that_moves_is_reached_again") {
+        play(&["moved"]);
+    }
+}
+
+#[test]
+fn k17_a_relay_that_dies_under_an_answer_is_replaced_by_another() {
+    if can("k17_a_relay_that_dies_under_an_answer_is_replaced_by_another") {
+        play(&["relay-killed"]);
+    }
+}
+
+#[test]
+fn d4_whose_relays_are_dead_leaves_the_searches_and_comes_back_with_a_relay() {
+    if can("d4_whose_relays_are_dead_leaves_the_searches_and_comes_back_with_a_relay") {
+        play(&["relays-dead"]);
     }
 }
 
