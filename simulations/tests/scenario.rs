@@ -40,7 +40,7 @@ fn every_built_in_file_is_a_scenario() {
     assert_eq!(files.len(), Scenario::built_in().len(), "every file is built in, and none has a mistake");
     let long: Vec<_> =
         Scenario::built_in().into_iter().filter(Scenario::is_long).map(|scenario| scenario.name).collect();
-    assert_eq!(long, ["sleep"], "everything else is run when nothing is said");
+    assert_eq!(long, ["sleep", "sleep-asking"], "everything else is run when nothing is said");
     let sleep = std::path::Path::new(folder).join("long/sleep-ten-minutes.toml");
     assert!(Scenario::read(&sleep).expect("a scenario").is_long());
     for file in files {

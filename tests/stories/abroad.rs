@@ -82,6 +82,13 @@ fn n9_a_machine_that_was_asleep_is_reached_again() {
 }
 
 #[test]
+fn n9_a_machine_that_was_asleep_reaches_others_again() {
+    if can("n9_a_machine_that_was_asleep_reaches_others_again") {
+        play(&["sleep-asking"]);
+    }
+}
+
+#[test]
 fn n9_a_home_that_moves_is_reached_again() {
     if can("n9_a_home_that_moves_is_reached_again") {
         play(&["moved"]);

@@ -8,4 +8,5 @@ macro_rules! shelf {
 pub(super) const FILES: &[(&str, &str)] = shelf![
     "quiet" "lossy" "restless" "split" "lying" "thousand"
     "two-homes" "bad-line" "hard-nat" "firewall" "relay-killed" "hub-gone" "moved" "unread" "relays-dead" "sleep"
+    "sleep-asking"
 ];
