@@ -157,7 +157,7 @@ impl Driver {
             watch: Watch::new(now, (config.wall)()),
             probes: Probes::new(now),
             punches: Punches::default(),
-            feeling: Feeling::new(now),
+            feeling: Feeling::new(config.limits.incoming, now),
             upnp: Upnp::default(),
             servers: VecDeque::new(),
             search: None,

@@ -1,6 +1,7 @@
 //! A behaviour that can be made anew while its connections live on: AutoNAT's client asks about each address once and never again.
 //!
-//! Connections of before the renewal are not told to the new one, which would not know them.
+//! Connections of before the renewal are not told to the new one, which would not know them, and it hears of no address that a third party could
+//! not dial by itself.
 
 use std::collections::HashSet;
 use std::task::{Context, Poll};
@@ -11,6 +12,8 @@ use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
+
+use crate::peer::{ip_in, is_relayed};
 
 /// A behaviour, and the connections that it knows.
 pub(crate) struct Renewed<B> {
@@ -61,6 +64,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Renewed<B> {
                 self.known.insert(established.connection_id);
             }
             FromSwarm::ConnectionClosed(closed) if !self.known.remove(&closed.connection_id) => return,
+            FromSwarm::NewExternalAddrCandidate(candidate) if !is_dialled(candidate.addr) => return,
             FromSwarm::AddressChange(change) if !self.known.contains(&change.connection_id) => return,
             _ => {}
         }
@@ -76,6 +80,12 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Renewed<B> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         self.inner.poll(cx)
     }
+}
+
+/// Whether dialling it says anything about us: a circuit says something about its relay, and what a peer has seen at the end of a circuit, or what
+/// identify makes of it with our own host, is no place at all.
+fn is_dialled(address: &Multiaddr) -> bool {
+    ip_in(address).is_some() && !is_relayed(address)
 }
 
 #[cfg(test)]
@@ -101,6 +111,19 @@ mod tests {
             if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
                 return address;
             }
+        }
+    }
+
+    #[test]
+    fn k16_no_third_party_is_asked_to_dial_a_circuit() {
+        let peer = PeerId::random();
+        for (text, asked) in [
+            ("/ip4/8.8.8.8/udp/4001/quic-v1".to_owned(), true),
+            ("/ip6/2001:db8::1/tcp/4001".to_owned(), true),
+            (format!("/ip4/8.8.8.8/tcp/4001/p2p/{peer}/p2p-circuit"), false),
+            (format!("/p2p/{peer}"), false),
+        ] {
+            assert_eq!(is_dialled(&text.parse().expect("address")), asked, "{text}");
         }
     }
 

@@ -26,8 +26,8 @@ const RELAY_ALIVE: Duration = Duration::from_millis(9500);
 const AFTER_CHANGE: Duration = Duration::from_secs(3);
 /// Ticks this late mean that this machine is too busy to blame others.
 const LATE: Duration = Duration::from_millis(1500);
-/// How long a circuit may still carry what is on its way after a session has moved to a direct connection.
-const CIRCUIT_GRACE: Duration = Duration::from_secs(5);
+/// How long a connection may still carry what is on its way after its session has moved or ended.
+const GRACE: Duration = Duration::from_secs(5);
 /// What comes of a punch has come by then.
 const PUNCHED: Duration = Duration::from_secs(25);
 /// Between two attempts to dial a peer that has told us over a circuit where everybody can dial it.
@@ -38,27 +38,30 @@ const REVERSED: usize = 8;
 /// What is under way.
 #[derive(Debug)]
 pub(super) struct Feeling {
+    /// Sessions that there may be: as many as connections that others make to us.
+    places: usize,
     ticked: Instant,
     /// Until then this machine is too busy for its verdicts to count.
     busy_until: Instant,
     relays_at: Instant,
     checked: HashMap<ConnectionId, Instant>,
-    /// Circuits that are closed then, unless something uses them.
-    pub(super) circuits: HashMap<ConnectionId, Instant>,
+    /// Connections that are closed then, unless a session uses them.
+    leaving: HashMap<ConnectionId, Instant>,
     /// Peers that we dialled through a relay, and until when a direct connection may come of it.
     hopes: HashMap<PeerId, Instant>,
     reversals: HashMap<PeerId, (ConnectionId, Instant)>,
 }
 
 impl Feeling {
-    pub(super) fn new(now: Instant) -> Self {
-        let (checked, circuits, hopes, reversals) = Default::default();
-        Self { ticked: now, busy_until: now, relays_at: now, checked, circuits, hopes, reversals }
+    pub(super) fn new(places: u32, now: Instant) -> Self {
+        let (checked, leaving, hopes, reversals) = Default::default();
+        let places = usize::try_from(places).unwrap_or(usize::MAX);
+        Self { places, ticked: now, busy_until: now, relays_at: now, checked, leaving, hopes, reversals }
     }
 
     /// A connection is gone.
     pub(super) fn closed(&mut self, connection: ConnectionId) {
-        self.circuits.remove(&connection);
+        self.leaving.remove(&connection);
         self.checked.remove(&connection);
     }
 
@@ -104,7 +107,8 @@ impl Driver {
                 }
             }
         }
-        self.close_circuits(now);
+        self.make_room(now);
+        self.close_leaving(now);
         let over: Vec<_> = self.feeling.hopes.iter().filter(|(_, at)| **at <= now).map(|(peer, _)| *peer).collect();
         for peer in over {
             self.feeling.hopes.remove(&peer);
@@ -114,6 +118,23 @@ impl Driver {
         }
         for peer in self.punches.due(now) {
             self.punch_again(peer, now);
+        }
+    }
+
+    /// A session costs a place for as long as its peer likes. When places get scarce those go first that have been still for longest: who comes back
+    /// begins another one.
+    fn make_room(&mut self, now: Instant) {
+        let links = self.shared.table.all();
+        let most = self.feeling.places / 4 * 3;
+        if links.len() > most {
+            let mut resting: Vec<_> = links.iter().filter_map(|link| Some((link.rests()?, link))).collect();
+            resting.sort_by_key(|(rest, _)| std::cmp::Reverse(*rest));
+            for (_, link) in resting.iter().take(links.len() - most) {
+                if let Some(connection) = link.carrier() {
+                    self.feeling.leaving.entry(connection).or_insert(now + GRACE);
+                }
+                link.close(None, "others want this place");
+            }
         }
     }
 
@@ -155,9 +176,9 @@ impl Driver {
         self.may_be_gone(peer);
     }
 
-    fn close_circuits(&mut self, now: Instant) {
-        let circuits = &mut self.feeling.circuits;
-        let due: Vec<_> = circuits.extract_if(|_, at| *at <= now).map(|(id, _)| id).collect();
+    fn close_leaving(&mut self, now: Instant) {
+        let leaving = &mut self.feeling.leaving;
+        let due: Vec<_> = leaving.extract_if(|_, at| *at <= now).map(|(id, _)| id).collect();
         if due.is_empty() {
             return;
         }
@@ -169,9 +190,9 @@ impl Driver {
 
     /// A circuit that no session uses any more is closed a little later: it costs its relay, and it is limited.
     pub(super) fn drop_circuits(&mut self, peer: PeerId) {
-        let until = Instant::now() + CIRCUIT_GRACE;
+        let until = Instant::now() + GRACE;
         for connection in self.swarm.behaviour().session.needless(&peer) {
-            self.feeling.circuits.entry(connection).or_insert(until);
+            self.feeling.leaving.entry(connection).or_insert(until);
         }
     }
 
@@ -223,7 +244,7 @@ impl Driver {
             return;
         }
         let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(vec![address]).build();
-        self.feeling.circuits.insert(options.connection_id(), now + PUNCHED);
+        self.feeling.leaving.insert(options.connection_id(), now + PUNCHED);
         if self.swarm.dial(options).is_ok() {
             self.hope(peer);
         }

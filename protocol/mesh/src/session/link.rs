@@ -3,6 +3,8 @@
 //! The machine stands behind a lock that is held only for a call of it and never across an await. Whoever changes it wakes the task, or, when nothing
 //! else is on its way, writes by itself: one question at a time then waits for no other task's turn. The lock of the stream comes before that of the machine.
 
+mod carrier;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
@@ -237,12 +239,6 @@ impl Link {
         self.wake.notify_one();
     }
 
-    /// Whether its stream goes through a relay.
-    pub(crate) fn is_relayed(&self) -> bool {
-        let state = self.lock();
-        state.relayed && !state.session.is_detached() && !state.session.is_closed()
-    }
-
     pub(crate) fn is_closed(&self) -> bool {
         self.lock().session.is_closed()
     }
@@ -259,31 +255,6 @@ impl Link {
     pub(crate) fn close(&self, refusal: Option<Refusal>, message: &str) {
         self.lock().session.close(refusal, message);
         self.wake.notify_one();
-    }
-
-    /// The connection that carries it, and for how long nothing was heard on it while a question of ours waits.
-    pub(crate) fn waits(&self) -> Option<(ConnectionId, Duration)> {
-        let now = self.now();
-        let state = self.lock();
-        let waits = state.calls.values().any(|call| call.end.is_none());
-        let connection = state.connection.filter(|_| waits && !state.session.is_detached())?;
-        Some((connection, now.saturating_sub(state.heard.max(state.asked))))
-    }
-
-    /// The connection that carries it.
-    pub(crate) fn carrier(&self) -> Option<ConnectionId> {
-        let state = self.lock();
-        state.connection.filter(|_| !state.session.is_detached())
-    }
-
-    /// The connection is dead, though it does not say so: the session goes on over another one.
-    pub(crate) fn sever(&self, connection: ConnectionId) {
-        let mut state = self.lock();
-        if state.connection == Some(connection) {
-            state.severed = true;
-            drop(state);
-            self.wake.notify_one();
-        }
     }
 
     pub(crate) fn request(&self, body: Bytes) -> Result<u64, Refusal> {

@@ -10,7 +10,7 @@ use klp::statement::certificate::{Certificate, Introduction, Kind, Right};
 use klp::{Digest, OwnerId, Refusal, Timestamp, limits};
 use mesh::{DialError, Event, Role};
 
-use crate::support::{LONG, address, eventually, id, key, node, start, within};
+use crate::support::{LONG, Node, address, eventually, id, key, node, start, within};
 
 pub(crate) fn introduction(owner: u8, subject: u8) -> Introduction {
     let now = Timestamp(1_800_000_000_000);
@@ -269,4 +269,27 @@ async fn dropping_the_last_handle_ends_the_driver() {
     assert!(tokio::time::timeout(Duration::from_millis(200), &mut driver).await.is_err(), "a handle is left");
     drop(second);
     within(driver).await.expect("ends");
+}
+
+/// Who has asked once and stays connected holds no place against those who come later.
+#[tokio::test]
+async fn s28_visitors_that_rest_make_room_for_others() {
+    let host = start(1, Role::Node, |config| config.limits.incoming = 8).await;
+    let (there, addresses) = (host.id(), host.addresses());
+    let _echo = host.echo();
+    let visit = async |visitor: &Node| loop {
+        let dialled = visitor.mesh.dial(there, addresses.clone()).await;
+        if dialled.is_ok() && visitor.ask(there, "hello").await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let mut visitors = Vec::new();
+    for seed in 2..14 {
+        let visitor = node(seed).await;
+        within(visit(&visitor)).await;
+        visitors.push(visitor);
+    }
+    // Also the first one, whose place was given away.
+    within(visit(&visitors[0])).await;
 }
