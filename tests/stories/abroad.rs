@@ -68,6 +68,13 @@ fn k17_c13_c15_c16_a_firewall_between_them_and_then_a_direct_path_that_spares_th
 }
 
 #[test]
+fn k16_n9_behind_a_second_router_of_the_provider_it_is_the_same() {
+    if can("k16_n9_behind_a_second_router_of_the_provider_it_is_the_same") {
+        play(&["provider"]);
+    }
+}
+
+#[test]
 fn k2_what_passes_a_relay_in_the_open_holds_no_word_and_no_owner() {
     if can("k2_what_passes_a_relay_in_the_open_holds_no_word_and_no_owner") {
         play(&["unread"]);

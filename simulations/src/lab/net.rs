@@ -22,6 +22,8 @@ struct Place {
     /// How often it has got another address.
     moved: u8,
     nat: Option<Nat>,
+    /// What the provider's router does, where there is one.
+    carrier: Option<Nat>,
     guests: u8,
 }
 
@@ -44,6 +46,11 @@ impl Place {
         Ipv4Addr::new(11, self.number, self.moved, 1)
     }
 
+    /// An address between the provider's router and the home's; RFC 6598 has set these apart for it.
+    fn between(self, host: u8) -> Ipv4Addr {
+        Ipv4Addr::new(100, 64, self.number, host)
+    }
+
     /// An address behind the router; of an open home it is a public one.
     fn behind(self, host: u8) -> Ipv4Addr {
         match self.nat {
@@ -51,6 +58,11 @@ impl Place {
             _ => Ipv4Addr::new(10, self.number, 0, host),
         }
     }
+}
+
+/// The namespace of the provider's router in front of a home.
+fn provider(home: &str) -> String {
+    format!("{home}-provider")
 }
 
 /// Runs a line of shell in a namespace: settings of the kernel are files there.
@@ -107,13 +119,25 @@ impl Net {
     }
 
     /// A place with one wire to the internet: a server, or with a router the beginning of a home.
-    pub(super) fn place(&mut self, name: &str, nat: Option<Nat>) -> Result<Ipv4Addr, Trouble> {
+    pub(super) fn place(&mut self, name: &str, nat: Option<Nat>, carrier: Option<Nat>) -> Result<Ipv4Addr, Trouble> {
         let number = FIRST + u8::try_from(self.places.len()).unwrap_or(u8::MAX - FIRST);
-        let place = Place { number, moved: 0, nat, guests: 0 };
+        let place = Place { number, moved: 0, nat, carrier, guests: 0 };
         namespace(name)?;
-        ip(&format!("link add wan netns {name} type veth peer name p{number} netns {INTERNET}"))?;
+        let mut outer = name.to_owned();
+        if carrier.is_some() {
+            outer = provider(name);
+            namespace(&outer)?;
+            set(&outer, "echo 1 > /proc/sys/net/ipv4/ip_forward")?;
+            ip(&format!("link add wan netns {name} type veth peer name lan netns {outer}"))?;
+            ip(&format!("-n {outer} address add {}/24 dev lan", place.between(1)))?;
+            ip(&format!("-n {outer} link set lan up"))?;
+            ip(&format!("-n {name} address add {}/24 dev wan", place.between(2)))?;
+            ip(&format!("-n {name} link set wan up"))?;
+            ip(&format!("-n {name} route add default via {}", place.between(1)))?;
+        }
+        ip(&format!("link add wan netns {outer} type veth peer name p{number} netns {INTERNET}"))?;
         ip(&format!("-n {INTERNET} link set p{number} up"))?;
-        ip(&format!("-n {name} link set wan up"))?;
+        ip(&format!("-n {outer} link set wan up"))?;
         if self.shuttle.is_some() {
             ip(&format!("-n {INTERNET} rule add dev p{number} lookup 100"))?;
         }
@@ -134,12 +158,18 @@ impl Net {
     fn wire(&self, name: &str) -> Result<(), Trouble> {
         let place = self.known(name)?;
         let (number, outside, beyond) = (place.number, place.outside(), place.beyond());
+        let outer = if place.carrier.is_some() { provider(name) } else { name.to_owned() };
         ip(&format!("-n {INTERNET} address flush dev p{number}"))?;
-        ip(&format!("-n {name} address flush dev wan"))?;
+        ip(&format!("-n {outer} address flush dev wan"))?;
         ip(&format!("-n {INTERNET} address add {beyond}/24 dev p{number}"))?;
-        ip(&format!("-n {name} address add {outside}/24 dev wan"))?;
-        ip(&format!("-n {name} route add default via {beyond}"))?;
+        ip(&format!("-n {outer} address add {outside}/24 dev wan"))?;
+        ip(&format!("-n {outer} route add default via {beyond}"))?;
         let Some(nat) = place.nat else { return Ok(()) };
+        if let Some(carrier) = place.carrier {
+            filter(&outer, &format!("flush ruleset\n{}", rules(carrier, outside, place.between(2))))?;
+            let own = place.between(2);
+            return filter(name, &format!("flush ruleset\n{}", rules(nat, own, place.behind(FIRST))));
+        }
         if nat == Nat::Open {
             ip(&format!("-n {INTERNET} route replace 11.{number}.200.0/24 via {outside}"))?;
         }

@@ -57,7 +57,7 @@ impl Stage {
             relays.insert(relay.name.as_ref().clone(), stage.serve("kos-relay", relay, &hubs)?);
         }
         for home in &scenario.homes {
-            stage.net.place(home.name.as_ref(), Some(home.nat))?;
+            stage.net.place(home.name.as_ref(), Some(home.nat), home.carrier)?;
         }
         for node in &scenario.nodes {
             let told = |name: &String| match &node.relays {
@@ -90,7 +90,7 @@ impl Stage {
     /// A server on a network of its own, and where it is.
     fn serve(&mut self, program: &'static str, server: &Server, hubs: &[String]) -> Result<Vec<String>, Trouble> {
         let name = server.name.as_ref();
-        self.net.place(name, None)?;
+        self.net.place(name, None, None)?;
         let folder = self.folder(name, &server.settings)?;
         let mut words = listening();
         words.extend(["--config".to_owned(), folder.join("kos.toml").display().to_string()]);

@@ -34,6 +34,8 @@ pub struct Home {
     pub name: Name,
     /// What its router does.
     pub nat: Nat,
+    /// What a second router does, that of the provider, which gives one public address to many homes.
+    pub carrier: Option<Nat>,
 }
 
 /// What a router does with packets. RFC 4787 has the words: a mapping depends on the far end or not, and so does the filter.
