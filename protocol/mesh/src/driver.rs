@@ -15,6 +15,7 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{Multiaddr, PeerId, Swarm, mdns, metrics};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::behaviour::Behaviour;
 use crate::blob::Opened;
@@ -23,7 +24,7 @@ use crate::dial::{DialError, Dialled, Dials};
 use crate::doorway::Doorway;
 use crate::event::{Event, Topic, Verdict};
 use crate::ladder::Ladder;
-use crate::lookups::{LookupError, Lookups};
+use crate::lookups::{GLANCE, LookupError, Lookups};
 use crate::mesh::MeshError;
 use crate::peer::peer_of;
 use crate::reach::shown::Upnp;
@@ -171,6 +172,8 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         let (stop, events) = (self.shared.stop.clone(), self.shared.events.clone());
         let mut tick = tokio::time::interval(TICK);
+        let mut glance = tokio::time::interval(GLANCE);
+        glance.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let wanted = self.mdns;
         if let Err(error) = self.set_mdns(wanted) {
             tracing::warn!(%error, "the local network is not looked at");
@@ -185,6 +188,9 @@ impl Driver {
                 },
                 Some(note) = self.notes.recv() => self.noted(note),
                 _ = tick.tick() => self.tick(),
+                _ = glance.tick(), if self.lookups.is_asked() => {
+                    self.lookups.glance(&mut self.swarm.behaviour_mut().kad, Instant::now());
+                }
                 permit = events.reserve(), if !self.pending.is_empty() => {
                     let event = self.pending.pop_front();
                     // Without a reader events are for nobody; the mesh still answers its handles.

@@ -2,44 +2,46 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use klp::rule::record::{self, Put, Standing};
 use klp::{Digest, NodeId, limits};
-use libp2p::core::Endpoint;
-use libp2p::kad::store::{MemoryStore, MemoryStoreConfig, RecordStore as _};
+use libp2p::kad::store::RecordStore as _;
 use libp2p::kad::{
-    self, BucketInserts, GetProvidersOk, GetRecordOk, InboundRequest, Mode, ProviderRecord, QueryId, QueryResult,
-    Quorum, Record, RecordKey, StoreInserts,
+    self, GetProvidersOk, GetRecordOk, InboundRequest, ProviderRecord, QueryId, QueryResult, Quorum, Record, RecordKey,
 };
-use libp2p::swarm::{ConnectionId, NetworkBehaviour as _};
-use libp2p::{Multiaddr, PeerId, StreamProtocol};
+use libp2p::{Multiaddr, PeerId};
 use tokio::sync::oneshot;
 
-use crate::config::{RecordCheck, Role, Wall};
+use crate::config::{RecordCheck, Wall};
 use crate::doorway::{Buckets, Diversity, Doorway, Network, Rate};
 use crate::peer::node_of;
 
-/// Our own DHT; other networks' peers do not speak it and so never enter our table.
-pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/kos/kad/1");
+mod silence;
+mod table;
+
+use silence::{Progress, Silence};
+pub(crate) use table::{PROTOCOL, known, size, table};
+use table::{PROVIDED, Table, addresses_of, distances, is_empty};
+
 /// Relays that everybody may use say under this key that they are some: SHA-256 of the text.
 const RELAYS: &[u8] = b"kos/relay/1";
 /// Queries that may wait at once.
 const QUERIES: usize = 256;
 /// Providers of one key that are worth having.
 const PROVIDERS: usize = 64;
-/// Things that one node says it has: its agents' tags and DIDs.
-const PROVIDED: usize = 1024;
 /// Records and provider keys that one peer may store here in the life of a record, and that a whole network may, so that nobody fills the
 /// store.
 const QUOTA: u32 = 512;
 const NETWORK_QUOTA: u32 = 4 * QUOTA;
 /// Peers and networks whose quota is remembered.
 const REMEMBERED: usize = 16_384;
-/// Longest query. A lookup over an honest table takes far less.
-const QUERY_TIME: Duration = Duration::from_secs(20);
+/// Stores that have to confirm a record before `put` answers; the others go on.
+const STORES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
+/// How often it is looked whether a query has heard enough.
+pub(crate) const GLANCE: Duration = Duration::from_millis(50);
 
-type Table = kad::Behaviour<MemoryStore>;
 type Reply<T> = oneshot::Sender<Result<T, LookupError>>;
 
 /// Why a lookup came to nothing.
@@ -78,41 +80,13 @@ pub(crate) struct Lookups {
     check: RecordCheck,
     wall: Wall,
     life: Duration,
-    waiting: HashMap<QueryId, Waiting>,
+    waiting: HashMap<QueryId, (Waiting, Silence)>,
     provided: BTreeSet<Digest>,
     stored: Buckets<PeerId>,
     network_stored: Buckets<Network>,
     diversity: Diversity,
     /// Whether provider keys have to be said again because the table was empty when they were said.
     untold: bool,
-}
-
-/// A DHT with our settings.
-pub(crate) fn table(me: PeerId, role: Role, life: Duration) -> Table {
-    let (max_records, max_providers) = match role {
-        Role::Node => (1024, 20),
-        Role::Relay | Role::Bootstrap => (65_536, 64),
-    };
-    let store = MemoryStoreConfig {
-        max_records,
-        max_value_bytes: limits::RECORD,
-        max_provided_keys: max_records.max(PROVIDED),
-        max_providers_per_key: max_providers,
-    };
-    let mut config = kad::Config::new(PROTOCOL);
-    config
-        .set_query_timeout(QUERY_TIME)
-        .set_record_ttl(Some(life))
-        .set_publication_interval(None)
-        .set_provider_record_ttl(Some(life))
-        .set_provider_publication_interval(Some(life / 2))
-        .set_record_filtering(StoreInserts::FilterBoth)
-        .set_kbucket_inserts(BucketInserts::Manual)
-        .disjoint_query_paths(true);
-    let mut table = Table::with_config(me, MemoryStore::with_config(me, store), config);
-    // Never by itself: a circuit address would make a node behind a router a server.
-    table.set_mode(Some(if role == Role::Node { Mode::Client } else { Mode::Server }));
-    table
 }
 
 /// The key under which relays are found.
@@ -141,7 +115,7 @@ impl Lookups {
     }
 
     fn wait(&mut self, query: QueryId, waiting: Waiting) {
-        self.waiting.insert(query, waiting);
+        self.waiting.insert(query, (waiting, Silence::new(Instant::now())));
     }
 
     fn is_full(&self) -> bool {
@@ -156,7 +130,7 @@ impl Lookups {
         } else if is_empty(table) {
             LookupError::NoPeers
         } else {
-            match table.put_record(record, Quorum::One) {
+            match table.put_record(record, Quorum::N(STORES)) {
                 Ok(query) => return self.wait(query, Waiting::Put(reply)),
                 Err(_) => LookupError::Busy,
             }
@@ -326,14 +300,20 @@ impl Lookups {
 
     fn progress(&mut self, table: &mut Table, id: QueryId, result: QueryResult, last: bool) {
         let failed = match &result {
-            QueryResult::PutRecord(Err(error)) => Some(match error {
-                kad::PutRecordError::QuorumFailed { .. } => LookupError::NotStored,
-                kad::PutRecordError::Timeout { .. } => LookupError::Timeout,
-            }),
+            QueryResult::PutRecord(Err(error)) => match error {
+                // So few are there.
+                kad::PutRecordError::QuorumFailed { success, .. } | kad::PutRecordError::Timeout { success, .. }
+                    if !success.is_empty() =>
+                {
+                    None
+                }
+                kad::PutRecordError::QuorumFailed { .. } => Some(LookupError::NotStored),
+                kad::PutRecordError::Timeout { .. } => Some(LookupError::Timeout),
+            },
             QueryResult::StartProviding(Err(_)) => Some(LookupError::Timeout),
             _ => None,
         };
-        match (self.waiting.get_mut(&id), result) {
+        match (self.waiting.get_mut(&id).map(|(waiting, _)| waiting), result) {
             (Some(Waiting::Get(_, key, found)), QueryResult::GetRecord(Ok(GetRecordOk::FoundRecord(one)))) => {
                 let Record { value, publisher, .. } = one.record;
                 let standing = (self.check)(&key.0, &value, publisher.as_ref().and_then(node_of));
@@ -361,20 +341,46 @@ impl Lookups {
             }
             _ => {}
         }
-        if last && let Some(waiting) = self.waiting.remove(&id) {
+        if last && let Some((waiting, _)) = self.waiting.remove(&id) {
             waiting.end(failed);
+        }
+    }
+
+    /// Whether anybody waits for a query.
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Ends what has heard enough: a search answers, and what is to be stored goes to those that have answered.
+    pub(crate) fn glance(&mut self, table: &mut Table, now: Instant) {
+        for (id, (waiting, silence)) in &mut self.waiting {
+            let Some(mut query) = table.query_mut(id) else { continue };
+            let stats = query.stats();
+            let (asked, answered, failed) = (stats.num_requests(), stats.num_successes(), stats.num_failures());
+            let enough = waiting.has_enough(answered);
+            if silence.is_enough(Progress { asked, answered, failed }, enough, now) {
+                query.finish();
+            }
         }
     }
 
     /// The mesh stops.
     pub(crate) fn end(&mut self) {
-        for (_, waiting) in self.waiting.drain() {
+        for (_, (waiting, _)) in self.waiting.drain() {
             waiting.end(Some(LookupError::Stopped));
         }
     }
 }
 
 impl Waiting {
+    fn has_enough(&self, answered: u32) -> bool {
+        match self {
+            Self::Put(_) | Self::Provide(_) => answered as usize >= STORES.get(),
+            Self::Get(_, _, found) => found.is_some(),
+            Self::Providers(_, found) => !found.is_empty(),
+        }
+    }
+
     fn end(self, failed: Option<LookupError>) {
         let failed = failed.map_or(Ok(()), Err);
         // Whoever asked may have gone.
@@ -387,42 +393,4 @@ impl Waiting {
             }
         };
     }
-}
-
-fn is_empty(table: &mut Table) -> bool {
-    table.kbuckets().next().is_none()
-}
-
-/// At which distance a peer is, and at which all of the table are.
-fn distances(table: &mut Table, peer: PeerId) -> (u32, Vec<(PeerId, u32)>) {
-    let mut present = Vec::new();
-    for (distance, bucket) in table.kbuckets().map(|bucket| (bucket.range().1.ilog2().unwrap_or(0), bucket)) {
-        present.extend(bucket.iter().map(|entry| (*entry.node.key.preimage(), distance)));
-    }
-    let at = table.kbucket(peer).and_then(|bucket| bucket.range().1.ilog2());
-    (at.unwrap_or(0), present)
-}
-
-/// Where the peers of the table are, each address ending in `/p2p/PEER`.
-pub(crate) fn known(table: &mut Table) -> Vec<Multiaddr> {
-    let mut known = Vec::new();
-    for bucket in table.kbuckets() {
-        for entry in bucket.iter() {
-            let addresses = entry.node.value.iter().cloned();
-            known.extend(addresses.filter_map(|address| address.with_p2p(*entry.node.key.preimage()).ok()));
-        }
-    }
-    known
-}
-
-/// Peers in the routing table.
-pub(crate) fn size(table: &mut Table) -> usize {
-    table.kbuckets().map(|bucket| bucket.num_entries()).sum()
-}
-
-/// What the table and the running queries know of a peer's addresses. The answer to this question is the only place where kad shows
-/// the addresses that came with a provider.
-fn addresses_of(table: &mut Table, peer: PeerId) -> Vec<Multiaddr> {
-    let id = ConnectionId::new_unchecked(0);
-    table.handle_pending_outbound_connection(id, Some(peer), &[], Endpoint::Dialer).unwrap_or_default()
 }

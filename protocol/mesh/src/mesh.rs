@@ -188,7 +188,8 @@ impl Mesh {
         Fetch::ask(shelf, permit, stream, digest, held, most).await
     }
 
-    /// Puts a record into the DHT for [`limits::RECORD_LIFE`]; put it again at half of that.
+    /// Puts a record into the DHT for [`limits::RECORD_LIFE`]; put it again at half of that. It answers when three others have confirmed
+    /// it, or all that there are; the rest of the closest get it too.
     ///
     /// # Errors
     /// [`LookupError`], also when no other node has stored it.
@@ -207,7 +208,8 @@ impl Mesh {
         self.look(|reply| Command::Get { key, reply }).await
     }
 
-    /// Says in the DHT that this node has something, and keeps saying it until [`Mesh::stop_providing`].
+    /// Says in the DHT that this node has something, and keeps saying it until [`Mesh::stop_providing`]. It answers when all has been said:
+    /// the protocol knows no confirmation of this.
     ///
     /// # Errors
     /// [`LookupError`]. Without peers it is said as soon as there are some.
@@ -223,7 +225,8 @@ impl Mesh {
         self.send(Command::Provide { key, reply: None }).await
     }
 
-    /// Nodes that say they have something, at most 64, and where they are. Nothing of it is proven until such a node is asked.
+    /// Nodes that say they have something, at most 64, and where they are. Nothing of it is proven until such a node is asked. Who is
+    /// silent while others have answered is not waited for.
     ///
     /// # Errors
     /// [`LookupError`]; finding none is no error.

@@ -14,6 +14,7 @@ mod reach;
 mod relayed;
 mod sessions;
 mod shares;
+mod silence;
 mod streams;
 mod support;
 mod tapped;
