@@ -7,8 +7,9 @@ use libp2p::PeerId;
 
 use super::shown::Punch;
 
-/// Waits before the next attempt; the last one repeats.
-const WAITS: [Duration; 3] = [Duration::from_secs(60), Duration::from_secs(5 * 60), Duration::from_secs(30 * 60)];
+/// Waits before the next attempt; the last one repeats. The first is short: often not everything was known yet of how others see us.
+const WAITS: [Duration; 4] =
+    [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(5 * 60), Duration::from_secs(30 * 60)];
 /// After a change of the network; what changed settles meanwhile.
 const SOON: Duration = Duration::from_secs(5);
 /// Peers that are remembered.
@@ -72,7 +73,7 @@ mod tests {
     fn k16_a_hole_is_tried_again_later_and_later_and_at_once_elsewhere() {
         let (mut punches, start, peer) = (Punches::default(), Instant::now(), PeerId::random());
         let mut now = start;
-        for wait in [60, 300, 1800, 1800] {
+        for wait in [10, 60, 300, 1800, 1800] {
             punches.ended(peer, Some("no".to_owned()), now);
             assert_eq!(punches.due(now + Duration::from_secs(wait - 1)), []);
             now += Duration::from_secs(wait);
@@ -84,7 +85,7 @@ mod tests {
         assert_eq!(punches.due(now + SOON), [peer]);
         punches.ended(peer, None, now);
         punches.changed(now);
-        assert_eq!(punches.due(now + WAITS[2]), [], "a hole that is there needs no other");
+        assert_eq!(punches.due(now + WAITS[3]), [], "a hole that is there needs no other");
         assert_eq!(punches.last(&peer).map(|punch| punch.error), Some(None));
         punches.gone(&peer);
         assert_eq!(punches.last(&peer), None);
