@@ -1,6 +1,7 @@
 //! Many bytes in one piece: over `/kos/blob/1`, and over a bare libp2p stream on TCP.
 
 use std::future::poll_fn;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
@@ -10,7 +11,8 @@ use libp2p::core::muxing::{StreamMuxerBox, StreamMuxerExt as _};
 use libp2p::core::transport::{DialOpts, ListenerId, PortUse, TransportEvent};
 use libp2p::core::{Endpoint, Transport as _};
 use libp2p::identity::Keypair;
-use mesh::{Event, Multiaddr, Source};
+use mesh::{Event, Mesh, Multiaddr, Source};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::request_response::transport;
@@ -36,12 +38,17 @@ pub(crate) struct Bulk {
 pub(crate) fn once(kind: &str) -> Bulk {
     let mut server = Side::start(&["give", kind]);
     let address = server.line();
-    let mut client = Side::start(&["take", kind, &address]);
+    between(&[&server], Side::start(&["take", kind, &address]))
+}
+
+/// One transfer to `client`; the CPU time of all others counts too.
+pub(crate) fn between(others: &[&Side], mut client: Side) -> Bulk {
     assert_eq!(client.line(), "ready");
-    let before = server.cpu() + client.cpu();
+    let cpu = |client: &Side| client.cpu() + others.iter().map(|side| side.cpu()).sum::<Duration>();
+    let before = cpu(&client);
     client.tell("go");
     let seconds: f64 = client.line().parse().unwrap();
-    let used = server.cpu() + client.cpu() - before;
+    let used = cpu(&client) - before;
     let mebibytes = (SIZE >> 20) as f64;
     Bulk { rate: mebibytes / seconds, cpu: used.as_secs_f64() * 1024.0 / mebibytes }
 }
@@ -51,19 +58,23 @@ async fn keep(mut muxer: StreamMuxerBox) {
     while poll_fn(|context| muxer.poll_unpin(context)).await.is_ok() {}
 }
 
+/// Offers the bytes to whoever asks.
+pub(crate) async fn give_blob(mesh: Mesh, mut events: mpsc::Receiver<Event>) {
+    let bytes = Bytes::from(vec![7; SIZE]);
+    while let Some(event) = events.recv().await {
+        let Event::Request(request) = event else { continue };
+        let (until, source) = (Instant::now() + LONG, Source::from(bytes.clone()));
+        let digest = mesh.offer(request.hello.node, source, until).await.unwrap();
+        request.reply.finish(Bytes::copy_from_slice(&digest.0));
+    }
+}
+
 /// The side that has the bytes.
 pub(crate) async fn give(kind: String) {
     if kind == "blob" {
-        let (mesh, mut events) = session::open(&["/ip4/127.0.0.1/tcp/0"]).await;
+        let (mesh, events) = session::open(&["/ip4/127.0.0.1/tcp/0"]).await;
         say(&session::address(&mesh).to_string());
-        let bytes = Bytes::from(vec![7; SIZE]);
-        while let Some(event) = events.recv().await {
-            let Event::Request(request) = event else { continue };
-            let (until, source) = (Instant::now() + LONG, Source::from(bytes.clone()));
-            let digest = mesh.offer(request.hello.node, source, until).await.unwrap();
-            request.reply.finish(Bytes::copy_from_slice(&digest.0));
-        }
-        return;
+        return give_blob(mesh, events).await;
     }
     let mut transport = transport(&Keypair::generate_ed25519());
     transport.listen_on(ListenerId::next(), "/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
@@ -93,6 +104,7 @@ pub(crate) async fn take(kind: String, address: String) {
     if kind == "blob" {
         let (mesh, _events) = session::open(&[]).await;
         let node = mesh::node_in(&address).unwrap();
+        let is_relayed = address.to_string().contains("/p2p-circuit");
         mesh.dial(node, vec![address]).await.unwrap();
         let answer = mesh.request(node, "give".into(), LONG).await.finish().await.unwrap();
         let digest = Digest(answer[..].try_into().unwrap());
@@ -102,6 +114,7 @@ pub(crate) async fn take(kind: String, address: String) {
         let mut fetch = mesh.fetch(node, digest, Held::default(), u64::MAX).await.unwrap();
         while fetch.read(&mut buffer).await.unwrap() > 0 {}
         assert!(fetch.is_proven());
+        assert_eq!(mesh.path(node).unwrap().is_relayed(), is_relayed);
         say(&begun.elapsed().as_secs_f64().to_string());
         // Its CPU time can be read as long as it is there.
         hear().await;

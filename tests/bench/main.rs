@@ -7,17 +7,20 @@
 //! cargo bench -p kos-tests --features peers -- --rounds 12 --seconds 2 --only messages
 //! ```
 //!
-//! Parts: `messages`, `far`, `idle`, `bulk`, `librarian`. NATS takes part where `nats-server` is in the path, or where `NATS_SERVER` says it is.
+//! Parts: `messages`, `far`, `idle`, `bulk`, `directory`, `fanout`, `relayed`, `librarian`. NATS takes part where `nats-server` is in the path, or where `NATS_SERVER` says it is.
 #![allow(clippy::unwrap_used, reason = "a benchmark may end at what it did not expect")]
 
 mod bulk;
 mod case;
+mod directory;
+mod fanout;
 mod idle;
 mod librarian;
 mod load;
 mod nats;
 mod proof;
 mod quic;
+mod relayed;
 mod request_response;
 mod role;
 mod round;
@@ -72,6 +75,13 @@ fn main() {
         ["take", kind, address] => role::run(bulk::take(kind.to_owned(), address.to_owned())),
         ["host", listen] => role::run(idle::host(listen.to_owned())),
         ["crowd", address, what] => role::run(idle::crowd(address.to_owned(), what.to_owned())),
+        ["directory"] => role::run_here(directory::measure()),
+        ["spread", kind, time] => {
+            role::run(fanout::spread(kind.to_owned(), Duration::from_millis(time.parse().unwrap())));
+        }
+        ["carry"] => role::run(relayed::carry()),
+        ["behind", relay] => role::run(relayed::behind(relay.to_owned())),
+        ["callers", relay, there] => role::run(relayed::callers(relay.to_owned(), there.to_owned())),
         ["librarian"] => role::run_here(librarian::measure()),
         _ => compare(&Plan::of(&words)),
     }
@@ -96,6 +106,15 @@ fn compare(plan: &Plan) {
     }
     if plan.has("bulk") {
         bulks(plan, &mut verdicts);
+    }
+    if plan.has("directory") {
+        directory::rows(&mut verdicts);
+    }
+    if plan.has("fanout") {
+        fanout::rows(plan, &mut verdicts);
+    }
+    if plan.has("relayed") {
+        relayed::rows(plan, &mut verdicts);
     }
     if plan.has("librarian") {
         let said = Side::start(&["librarian"]).line();

@@ -25,7 +25,11 @@ pub(crate) async fn open(listen: &[&str]) -> (Mesh, mpsc::Receiver<Event>) {
 
 /// The same with a key of its own.
 pub(crate) async fn open_as(key: SecretKey, listen: &[&str]) -> (Mesh, mpsc::Receiver<Event>) {
-    let mut config = Config::new(key, Role::Node);
+    open_config(Config::new(key, Role::Node), listen).await
+}
+
+/// The same with settings of its own.
+pub(crate) async fn open_config(mut config: Config, listen: &[&str]) -> (Mesh, mpsc::Receiver<Event>) {
     config.listen = listen.iter().map(|address| address.parse().unwrap()).collect();
     config.limits.incoming = INCOMING;
     let (mesh, events, driver) = mesh::open(config, &mut Registry::default()).unwrap();
