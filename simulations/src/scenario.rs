@@ -32,6 +32,10 @@
 //! serves = "house"           # a folder becomes this agent; each whom he knows may ask it
 //! knows = ["alice"]          # contacts, both ways
 //! relays = ["ada"]           # of which relays it is told; all, when left out
+//! [[node]]
+//! name = "crowd"             # crowd-1 to crowd-20
+//! many = 20
+//! home = "south"
 //!
 //! [[step]]                   # in order; the first that does not hold ends the scenario
 //! ask = { from = "alice", to = "bob", within_s = 10 }
@@ -59,7 +63,9 @@ use serde::Deserialize;
 pub(crate) use check::within;
 pub use mistake::{FileError, Mistake, What};
 pub use place::{Home, Internet, Name, Nat, Node, Server};
-pub use step::{Ask, Carries, Do, Ends, Find, Goes, Halves, Learns, Reach, Revoke, Route, Slow, Stays};
+pub use step::{
+    Agree, Ask, Carries, Delegate, Do, Ends, Find, Goes, Halves, Learns, Reach, Revoke, Route, Slow, Stays,
+};
 
 use crate::crowd::Setting;
 
@@ -108,7 +114,8 @@ impl Scenario {
             line: at(error.span().map_or(0, |span| span.start)),
             what: What::Form(error.message().to_owned()),
         })?;
-        let scenario = Self { name: name.to_owned(), ..parsed };
+        let nodes = parsed.nodes.into_iter().flat_map(Node::each).collect();
+        let scenario = Self { name: name.to_owned(), nodes, ..parsed };
         check::check(&scenario).map_err(|(offset, what)| Mistake { line: at(offset), what })?;
         Ok(scenario)
     }

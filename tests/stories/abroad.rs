@@ -117,6 +117,13 @@ fn d4_whose_relays_are_dead_leaves_the_searches_and_comes_back_with_a_relay() {
 }
 
 #[test]
+fn l1_9_d4_fifty_nodes_in_two_halves_agree_again_and_no_revoked_grant_is_honoured() {
+    if can("l1_9_d4_fifty_nodes_in_two_halves_agree_again_and_no_revoked_grant_is_honoured") {
+        play(&["parted"]);
+    }
+}
+
+#[test]
 fn n10_a_planted_fault_ends_with_a_failure_and_a_mistake_with_its_line() {
     let ada = Shell::new();
     let (report, exit) = ada.json(&["sim", "calm", "quiet", "--count", "1"]);

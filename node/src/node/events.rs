@@ -70,6 +70,7 @@ impl Node {
                 }
                 Event::Closed { peer, session, refusal } => {
                     principals.forget(peer, session);
+                    self.grants.gone(peer);
                     self.reach.closed(&peer, session);
                     let why = refusal.map(Refusal::code);
                     self.bus.say("peer.closed", json!({ "node": peer.to_string(), "refusal": why }));
@@ -90,6 +91,9 @@ impl Node {
 
     /// A session with somebody is open: learn what was missed while it was not.
     async fn catch_up(&self, hello: &PeerHello, principals: &Principals) {
+        if let Err(fault) = self.grants.met(hello.node).await {
+            tracing::warn!(%fault, "revocations wait for their delivery");
+        }
         let Some(principal) = principals.of(hello) else { return };
         let (node, owner) = (hello.node, principal.owner);
         if let Some(seq) = hello.revocations {

@@ -1,5 +1,6 @@
 //! Revocations: made here, told to those concerned, learnt from others, and felt by work that runs.
 
+mod claims;
 mod owed;
 
 use std::collections::BTreeMap;
@@ -28,12 +29,8 @@ use crate::me::Me;
 use crate::outbound::Outbound;
 use crate::people::People;
 
-/// Owners whose claims about their own revocations are remembered.
-const CLAIMS: usize = 4096;
-/// How long a call under a delegated grant may wait for a delegator that this node has not heard since its start.
+/// How long a call under a delegated grant may wait for a delegator who would not have told this node of a revocation by itself.
 const HEARING: Duration = Duration::from_secs(2);
-/// A delegator that could not be reached is not tried again for so long.
-const UNHEARD: Duration = Duration::from_secs(60);
 
 /// Revocations.
 #[derive(Clone)]
@@ -52,10 +49,7 @@ struct Live {
     /// Work that runs under a grant.
     running: BTreeMap<Digest, BTreeMap<u64, Stop>>,
     next: u64,
-    /// What an owner's node last said of the owner's revocations: how many, and where to fetch them.
-    claims: BTreeMap<OwnerId, (u64, NodeId)>,
-    /// Delegators who could not be asked, and when.
-    unheard: BTreeMap<OwnerId, Instant>,
+    claims: claims::Claims,
     owed: owed::Owed,
 }
 
@@ -133,6 +127,7 @@ impl Revocations {
         for (revocation, grant) in &signed {
             if let Some(grant) = grant {
                 self.owe(grant, revocation.signed().clone());
+                self.owe_holder(grant, revocation.signed());
             }
             self.tell(revocation);
         }
@@ -194,19 +189,18 @@ impl Revocations {
         let kept = self.store.read(move |view| store::grants::get(view, &target)).await;
         issuer == self.me.owner()
             || self.people.owner(&issuer).is_some()
-            || self.lock().claims.contains_key(&issuer)
+            || self.lock().claims.last(&issuer).is_some()
             || kept.is_ok_and(|kept| kept.is_some())
     }
 
     /// A node has said how many revocations its owner has made.
     pub(crate) fn claim(&self, owner: OwnerId, node: NodeId, seq: u64) {
-        let mut live = self.lock();
-        if live.claims.len() < CLAIMS || live.claims.contains_key(&owner) {
-            let claim = live.claims.entry(owner).or_insert((0, node));
-            if seq >= claim.0 {
-                *claim = (seq, node);
-            }
-        }
+        self.lock().claims.said(owner, node, seq);
+    }
+
+    /// A session with a node is over: what it said of its owner's revocations is no longer the last word.
+    pub(crate) fn gone(&self, node: NodeId) {
+        self.lock().claims.gone(node);
     }
 
     /// Fetches what this owner has revoked and we do not know yet, before a call under one of their grants is served.
@@ -217,15 +211,14 @@ impl Revocations {
         if *owner == self.me.owner() {
             return Ok(());
         }
-        let claim = self.lock().claims.get(owner).copied();
-        let (claimed, node) = match claim {
-            Some(claim) => claim,
-            // Nothing was heard of them since the start of this node: what they took back meanwhile would be missed.
-            None => match self.hear(*owner).await {
-                Some(claim) => claim,
-                None => return Ok(()),
-            },
+        let current = self.lock().claims.current(owner);
+        let claim = match current {
+            Some(claim) => Some(claim),
+            // Since the start of this node, or since the last session with them, they could not have told: what they took back meanwhile
+            // would be missed.
+            None => self.hear(*owner).await.or_else(|| self.lock().claims.last(owner)),
         };
+        let Some((claimed, node)) = claim else { return Ok(()) };
         let (owner, mut tries) = (*owner, 0);
         loop {
             let known = self.store.read(move |view| revocations::head(view, &owner)).await;
@@ -245,7 +238,7 @@ impl Revocations {
     /// what is known decides, and they tell us when they can.
     async fn hear(&self, owner: OwnerId) -> Option<(u64, NodeId)> {
         let node = self.people.owner(&owner)?.nodes.first()?.node;
-        if self.lock().unheard.get(&owner).is_some_and(|at| at.elapsed() < UNHEARD) {
+        if self.lock().claims.is_silent(&owner, Instant::now()) {
             return None;
         }
         let known = self.store.read(move |view| revocations::head(view, &owner)).await.ok()?.map_or(0, |head| head.seq);
@@ -255,9 +248,7 @@ impl Revocations {
                 Some((seq, node))
             }
             _ => {
-                let mut live = self.lock();
-                live.unheard.retain(|_, at| at.elapsed() < UNHEARD);
-                live.unheard.insert(owner, Instant::now());
+                self.lock().claims.silent(owner, Instant::now());
                 None
             }
         }

@@ -149,6 +149,11 @@ impl Person {
         Ok(rows.as_array().is_some_and(|rows| rows.iter().any(shows)))
     }
 
+    /// Serves no more.
+    pub(super) fn remove(&self) -> Result<(), Trouble> {
+        self.soon(&["agent", "remove", self.agent.as_deref().unwrap_or_default()]).map(drop)
+    }
+
     /// Takes back everything that it granted somebody.
     pub(super) fn revoke(&self, other: &Self) -> Result<(), Trouble> {
         let ids: Vec<String> =
@@ -157,6 +162,13 @@ impl Person {
             return Err(Trouble::Not(format!("{} has granted {} nothing", self.name, other.name)));
         }
         ids.iter().try_for_each(|id| self.soon(&["grant", "revoke", id]).map(drop))
+    }
+
+    /// Hands on what a third granted.
+    pub(super) fn delegate(&self, other: &Self, of: &Self) -> Result<(), Trouble> {
+        let held = self.grants(of, "held")?.find_map(|row| row["id"].as_str().map(str::to_owned));
+        let none = || Trouble::Not(format!("{} holds no grant of {}", self.name, of.name));
+        self.soon(&["grant", "delegate", &held.ok_or_else(none)?, "--to", &other.name, "--calls", "500"]).map(drop)
     }
 
     /// Whether it holds a grant of somebody that, as far as it knows, is good.

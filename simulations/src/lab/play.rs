@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Child;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -10,12 +11,14 @@ use super::person::{ANSWER, Person, QUESTION, Stream};
 use super::stage::{Options, Stage};
 use super::{Trouble, capture};
 use crate::Verdict;
-use crate::scenario::{Ask, Carries, Do, Ends, Name, Scenario};
+use crate::scenario::{Agree, Ask, Carries, Do, Ends, Name, Scenario};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(200);
 /// How often somebody asks while the bytes of a relay are counted.
 const ASKS: u64 = 5;
+/// How many are asked at once, when all are.
+const ABREAST: usize = 8;
 /// Where a capture is written.
 const CAPTURED: &str = "/run/captured";
 
@@ -31,7 +34,7 @@ pub(super) fn until(
         if begun.elapsed() >= within {
             return Err(Trouble::Late { what: what.to_owned(), seconds: within.as_secs(), last });
         }
-        std::thread::sleep(LOOK);
+        thread::sleep(LOOK);
     }
 }
 
@@ -53,7 +56,7 @@ fn perform(scenario: &Scenario, options: &Options, seen: &mut Vec<Value>) -> Res
         let served = scenario.nodes.iter().filter(|node| node.serves.is_some());
         served.map(|node| node.name.as_ref()).try_for_each(|name| stage.signal(name, "KILL"))?;
     }
-    let mut playing = Playing { stage: &mut stage, stream: None, listener: None };
+    let mut playing = Playing { stage: &mut stage, stream: None, listener: None, healed: None };
     for (number, step) in (1..).zip(&scenario.steps) {
         let begun = Instant::now();
         let named = |trouble: Trouble| Trouble::Not(format!("step {number}: {}", trouble.line()));
@@ -72,6 +75,7 @@ struct Playing<'s> {
     stage: &'s mut Stage,
     stream: Option<Stream>,
     listener: Option<Child>,
+    healed: Option<Instant>,
 }
 
 impl Playing<'_> {
@@ -106,7 +110,7 @@ impl Playing<'_> {
                             begun.elapsed().as_secs_f64()
                         )));
                     }
-                    std::thread::sleep(LOOK);
+                    thread::sleep(LOOK);
                 }
                 Ok(Some(format!("{} for {} s", path.is.as_str(), path.for_s)))
             }
@@ -131,6 +135,14 @@ impl Playing<'_> {
                 })?;
                 Ok(Some(format!("{what} after {:.1} s", took.as_secs_f64())))
             }
+            Do::Agree(agree) => self.agree(agree).map(Some),
+            Do::Serve(name) => self.stage.serve_folder(self.stage.person(name)?).map(|()| None),
+            Do::Remove(name) => self.stage.person(name)?.remove().map(|()| None),
+            Do::Healed(most) => {
+                let took = self.healed.map(|healed| healed.elapsed()).unwrap_or_default();
+                let said = format!("{:.1} s since it was healed", took.as_secs_f64());
+                if took <= seconds(*most) { Ok(Some(said)) } else { Err(Trouble::Not(said)) }
+            }
             Do::Carries(carries) => self.carries(carries).map(Some),
             Do::Kill(name) => self.stage.signal(name.as_ref(), "KILL").map(|()| None),
             Do::Start(name) => self.stage.start(name.as_ref()).map(|()| None),
@@ -141,7 +153,9 @@ impl Playing<'_> {
                 let (from, to) = (words(&halves.from), words(&halves.to));
                 let (from, to): (Vec<_>, Vec<_>) =
                     (from.iter().map(String::as_str).collect(), to.iter().map(String::as_str).collect());
-                self.stage.net.pass(&from, &to, matches!(step, Do::Heal(_))).map(|()| None)
+                let is_healed = matches!(step, Do::Heal(_));
+                self.healed = is_healed.then(Instant::now).or(self.healed);
+                self.stage.net.pass(&from, &to, is_healed).map(|()| None)
             }
             Do::Slow(slow) => self.stage.net.slow(slow.home.as_ref(), slow.kbit_s).map(|()| None),
             Do::Watch(name) => {
@@ -152,6 +166,10 @@ impl Playing<'_> {
             Do::Revoke(revoke) => {
                 let (by, to) = self.pair(&revoke.by, &revoke.to)?;
                 by.revoke(&to).map(|()| None)
+            }
+            Do::Delegate(delegate) => {
+                let (by, to) = self.pair(&delegate.by, &delegate.to)?;
+                by.delegate(&to, self.stage.person(&delegate.of)?).map(|()| None)
             }
             Do::Learns(learns) => {
                 let (node, of) = self.pair(&learns.node, &learns.of)?;
@@ -164,10 +182,24 @@ impl Playing<'_> {
                 Ok(Some(format!("{what} after {:.1} s", took.as_secs_f64())))
             }
             Do::Wait(pause) => {
-                std::thread::sleep(seconds(*pause));
+                thread::sleep(seconds(*pause));
                 Ok(None)
             }
         }
+    }
+
+    /// Everybody is asked, a few at a time, and whoever sees it otherwise is asked again.
+    fn agree(&self, agree: &Agree) -> Result<String, Trouble> {
+        let of = self.stage.person(&agree.of)?;
+        let mut left: Vec<&Person> = self.stage.people.values().filter(|person| person.did != of.did).collect();
+        let (all, word) = (left.len(), if agree.shown { "find" } else { "find no more" });
+        let what = format!("{all} nodes {word} what {} serves", of.name);
+        let took = until(&what, seconds(agree.within_s), || {
+            left = otherwise(&left, of, agree.shown);
+            let names = || left.iter().map(|person| person.name.as_str()).collect::<Vec<_>>().join(", ");
+            if left.is_empty() { Ok(()) } else { Err(format!("otherwise at {}", names())) }
+        })?;
+        Ok(format!("{what} after {:.1} s", took.as_secs_f64()))
     }
 
     fn ask(&self, ask: &Ask) -> Result<String, Trouble> {
@@ -187,7 +219,7 @@ impl Playing<'_> {
                     return Err(Trouble::Not(format!("{} was answered, not {refused}", from.name)));
                 }
                 (Err(trouble), _) if !ask.again || Instant::now() >= end => return Err(trouble),
-                _ => std::thread::sleep(LOOK),
+                _ => thread::sleep(LOOK),
             }
         }
     }
@@ -263,6 +295,18 @@ impl Drop for Playing<'_> {
             let _gone = listener.wait();
         }
     }
+}
+
+/// Those of them whose search says otherwise, or nothing.
+fn otherwise<'p>(people: &[&'p Person], of: &Person, shown: bool) -> Vec<&'p Person> {
+    let look = |person: &&&Person| person.finds(of).ok() != Some(shown);
+    thread::scope(|scope| {
+        let mut running = Vec::new();
+        for part in people.chunks(people.len().div_ceil(ABREAST).max(1)) {
+            running.push(scope.spawn(move || part.iter().filter(look).copied().collect::<Vec<_>>()));
+        }
+        running.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
+    })
 }
 
 fn seconds(count: u64) -> Duration {

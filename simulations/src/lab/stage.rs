@@ -157,7 +157,11 @@ impl Stage {
 
     /// Making contacts has made connections. Those who only ask begin anew, so that the first step finds none.
     fn forget(&mut self, scenario: &Scenario) -> Result<(), Trouble> {
-        let askers: Vec<_> = scenario.nodes.iter().filter(|node| node.serves.is_none()).collect();
+        let has_contacts = |node: &Node| {
+            let known = scenario.nodes.iter().flat_map(|other| &other.knows);
+            !node.knows.is_empty() || known.into_iter().any(|name| name.as_ref() == node.name.as_ref())
+        };
+        let askers: Vec<_> = scenario.nodes.iter().filter(|node| node.serves.is_none() && has_contacts(node)).collect();
         for node in &askers {
             self.signal(node.name.as_ref(), "KILL")?;
         }
@@ -191,7 +195,7 @@ impl Stage {
         Ok(())
     }
 
-    fn serve_folder(&self, person: &Person) -> Result<(), Trouble> {
+    pub(super) fn serve_folder(&self, person: &Person) -> Result<(), Trouble> {
         let Some(agent) = &person.agent else { return Ok(()) };
         let served = person.soon(&["agent", "list"])?;
         if served.as_array().is_some_and(|rows| rows.iter().any(|row| row["name"] == agent.as_str())) {

@@ -41,9 +41,17 @@ impl Observer<'_> {
                 thread::sleep(Duration::from_secs(*seconds));
                 (format!("{seconds} s pass"), Ok(String::new()))
             }
-            Do::Stream(_) | Do::Ends(_) | Do::Carries(_) | Do::Readdress(_) | Do::Watch(_) | Do::Unread(_) => {
-                ("a step of the laboratory".into(), Err("it cannot be done from outside".into()))
-            }
+            Do::Stream(_)
+            | Do::Ends(_)
+            | Do::Carries(_)
+            | Do::Readdress(_)
+            | Do::Watch(_)
+            | Do::Unread(_)
+            | Do::Agree(_)
+            | Do::Serve(_)
+            | Do::Remove(_)
+            | Do::Healed(_)
+            | Do::Delegate(_) => ("a step of the laboratory".into(), Err("it cannot be done from outside".into())),
         }
     }
 

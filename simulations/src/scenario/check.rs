@@ -78,6 +78,11 @@ impl<'s> Names<'s> {
         found.ok_or((0, What::Nothing))
     }
 
+    fn serves(&self, name: &Name) -> Result<(), Found> {
+        let serves = self.node(name)?.serves.is_some();
+        Self::known(name, "node with an agent", serves)
+    }
+
     fn home(&self, name: &Name) -> Result<(), Found> {
         Self::known(name, "home", self.scenario.homes.iter().any(|home| home.name.as_ref() == name.as_ref()))
     }
@@ -146,6 +151,12 @@ impl<'s> Names<'s> {
                 self.node(&reach.node).map_err(somewhere)?;
                 time("within_s", reach.within_s)
             }
+            Do::Agree(agree) => {
+                self.serves(&agree.of).map_err(somewhere)?;
+                time("within_s", agree.within_s)
+            }
+            Do::Serve(name) | Do::Remove(name) => self.serves(name).map_err(somewhere),
+            Do::Healed(seconds) => time("healed", *seconds),
             Do::Find(find) => two(&find.from, &find.of).and_then(|()| time("within_s", find.within_s)),
             Do::Carries(carries) => {
                 self.relay(&carries.relay).map_err(somewhere)?;
@@ -165,6 +176,10 @@ impl<'s> Names<'s> {
             }
             Do::Watch(name) | Do::Unread(name) => self.server(name).map_err(somewhere),
             Do::Revoke(revoke) => self.pair(&revoke.to, &revoke.by).map_err(somewhere),
+            Do::Delegate(delegate) => self
+                .pair(&delegate.by, &delegate.of)
+                .and_then(|()| self.pair(&delegate.to, &delegate.of))
+                .map_err(somewhere),
             Do::Learns(learns) => {
                 self.pair(&learns.node, &learns.of).map_err(somewhere)?;
                 time("within_s", learns.within_s)

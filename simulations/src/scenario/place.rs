@@ -87,6 +87,8 @@ impl Nat {
 pub struct Node {
     /// What it is called here, and by those who know it.
     pub name: Name,
+    /// So many of them, called `NAME-1`, `NAME-2` and so on; one of just this name, when nothing is said.
+    pub many: Option<u8>,
     /// Where it is.
     pub home: Name,
     /// The agent that answers from its folder. Whom it knows may ask it, and strangers may find it.
@@ -99,4 +101,13 @@ pub struct Node {
     /// Its settings, as in its settings file.
     #[serde(default)]
     pub settings: toml::Table,
+}
+
+impl Node {
+    /// Each of those that this stands for.
+    pub(super) fn each(self) -> Vec<Self> {
+        let Some(many) = self.many else { return vec![self] };
+        let called = |number| Name::new(self.name.span(), format!("{}-{number}", self.name.as_ref()));
+        (1..=many).map(|number| Self { name: called(number), many: None, ..self.clone() }).collect()
+    }
 }

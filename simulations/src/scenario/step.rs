@@ -22,6 +22,12 @@ pub enum Do {
     Reach(Reach),
     /// A search shows an agent, or shows it no more.
     Find(Find),
+    /// The searches of all nodes that run show an agent, or show it no more.
+    Agree(Agree),
+    /// Somebody serves again what was removed.
+    Serve(Name),
+    /// Somebody's agent is removed.
+    Remove(Name),
     /// What passes through a relay while somebody asks.
     Carries(Carries),
     /// A program is killed, without a chance to say goodbye.
@@ -38,6 +44,8 @@ pub enum Do {
     Cut(Halves),
     /// It passes again.
     Heal(Halves),
+    /// At most so many seconds have passed since something was healed.
+    Healed(u64),
     /// What a home sends is slowed down.
     Slow(Slow),
     /// Everything that passes a server's network is written down from here on.
@@ -46,6 +54,8 @@ pub enum Do {
     Unread(Name),
     /// Somebody takes back what it granted somebody else.
     Revoke(Revoke),
+    /// Somebody hands on what a third granted.
+    Delegate(Delegate),
     /// Whoever held a grant knows that it was revoked.
     Learns(Learns),
     /// Seconds pass.
@@ -157,6 +167,18 @@ pub struct Find {
     pub within_s: u64,
 }
 
+/// A search by everybody.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agree {
+    /// Whose agent is looked for.
+    pub of: Name,
+    /// Whether it is shown.
+    pub shown: bool,
+    /// Until when.
+    pub within_s: u64,
+}
+
 /// What passes through a relay while somebody asks a few times.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -202,6 +224,18 @@ pub struct Revoke {
     pub by: Name,
     /// Who holds it.
     pub to: Name,
+}
+
+/// Handing on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delegate {
+    /// Who hands on.
+    pub by: Name,
+    /// To whom.
+    pub to: Name,
+    /// Who granted it.
+    pub of: Name,
 }
 
 /// Knowing that something was taken back, by the node's own list of grants.

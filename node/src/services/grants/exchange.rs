@@ -120,6 +120,16 @@ impl Grants {
         self.revocations.claim(owner, node, seq);
     }
 
+    /// A session with a node is open: what it is owed is delivered.
+    pub(crate) async fn met(&self, node: NodeId) -> Result<(), Fault> {
+        self.revocations.met(node).await
+    }
+
+    /// A session with a node is over.
+    pub(crate) fn gone(&self, node: NodeId) {
+        self.revocations.gone(node);
+    }
+
     /// Fetches what this owner has revoked meanwhile.
     pub(crate) async fn catch_up(&self, owner: &OwnerId) -> Result<(), Refusal> {
         self.revocations.catch_up(owner).await
