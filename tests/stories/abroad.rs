@@ -117,8 +117,8 @@ fn d4_whose_relays_are_dead_leaves_the_searches_and_comes_back_with_a_relay() {
 }
 
 #[test]
-fn l1_9_d4_fifty_nodes_in_two_halves_agree_again_and_no_revoked_grant_is_honoured() {
-    if can("l1_9_d4_fifty_nodes_in_two_halves_agree_again_and_no_revoked_grant_is_honoured") {
+fn l1_9_d4_two_halves_of_a_mesh_agree_again_and_no_revoked_grant_is_honoured() {
+    if can("l1_9_d4_two_halves_of_a_mesh_agree_again_and_no_revoked_grant_is_honoured") {
         play(&["parted"]);
     }
 }
