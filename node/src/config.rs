@@ -58,11 +58,13 @@ pub struct Reach {
     pub trust_cidr: Vec<String>,
     /// Whether to ask the router in front of us to open our ports.
     pub upnp: bool,
+    /// Whether contacts who granted it may carry requests to nodes that are not to be reached.
+    pub forward: bool,
 }
 
 impl Default for Reach {
     fn default() -> Self {
-        Self { trust_cidr: Vec::new(), upnp: true }
+        Self { trust_cidr: Vec::new(), upnp: true, forward: true }
     }
 }
 
@@ -192,6 +194,12 @@ impl Settings for Config {
                 Kind::Switch,
                 "",
                 "Ask the router to open a port for this node (UPnP), once there is a contact or a listed agent",
+            ),
+            Key::new(
+                "reach.forward",
+                Kind::Switch,
+                "",
+                "Let contacts who granted it carry sealed requests to nodes that are not to be reached",
             ),
             Key::new(
                 "directory.life_s",

@@ -17,6 +17,11 @@ struct Came {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
 /// The counters of one node.
 #[derive(Clone, Default)]
 pub(crate) struct Figures {
@@ -27,6 +32,7 @@ pub(crate) struct Figures {
     silent: Gauge,
     questions: Family<Came, Counter>,
     balanced: Family<Came, Counter>,
+    forwards: Family<Outcome, Counter>,
 }
 
 impl Figures {
@@ -34,7 +40,10 @@ impl Figures {
     pub(crate) fn new(registry: &mut mesh::Registry) -> Self {
         let figures = Self::default();
         let help = "Answers, cards and gossip of others that were not believed, and callers of the local API that were not let in";
-        registry.sub_registry_with_prefix("kos_node").register("refusals", help, figures.refusals.clone());
+        let node = registry.sub_registry_with_prefix("kos_node");
+        node.register("refusals", help, figures.refusals.clone());
+        let help = "Requests that this node was asked to forward, by how that ended";
+        node.register("forwards", help, figures.forwards.clone());
         let directory = registry.sub_registry_with_prefix("kos_directory");
         directory.register("cards", "Cards of others' agents that are remembered", figures.cards.clone());
         directory.register("silent", "Nodes that said nothing when they were asked last", figures.silent.clone());
@@ -52,6 +61,9 @@ impl Figures {
         for result in ["answered", "failed"] {
             drop(figures.questions.get_or_create(&Came { result }));
             drop(figures.balanced.get_or_create(&Came { result }));
+        }
+        for outcome in ["forwarded", Refusal::Budget.code(), Refusal::Denied.code(), Refusal::Unreachable.code()] {
+            drop(figures.forwards.get_or_create(&Outcome { outcome }));
         }
         figures
     }
@@ -74,6 +86,11 @@ impl Figures {
     /// A node was asked what it offers.
     pub(crate) fn directory_asked(&self, answered: bool) {
         self.questions.get_or_create(&Came { result: word(answered) }).inc();
+    }
+
+    /// Counts a request of somebody else's to a third: `forwarded`, or the refusal that ended it.
+    pub(crate) fn forwarded(&self, ended: Option<Refusal>) {
+        self.forwards.get_or_create(&Outcome { outcome: ended.map_or("forwarded", Refusal::code) }).inc();
     }
 
     /// One of several providers was asked.

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use klp::codec::Value;
 use klp::message::Request;
-use klp::{Cbor, Refusal, limits};
-use mesh::{PeerHello, Reply};
+use klp::{Cbor, NodeId, Refusal, limits};
+use mesh::PeerHello;
 use tokio::sync::Semaphore;
 
 use crate::principal::{Principal, Principals};
+use crate::reply::Reply;
 
 /// Requests of all peers that are worked on at once: the fair share of sixteen busy peers.
 const AT_ONCE: usize = 16 * limits::IN_FLIGHT;
@@ -32,8 +33,12 @@ pub enum Access {
 
 /// A request on its way to whoever answers it.
 pub struct Asked {
-    /// What the peer said of itself.
-    pub hello: Arc<PeerHello>,
+    /// The door that it came through.
+    pub inbound: Inbound,
+    /// The node that asks: the channel shows it, or the errand of a request that others carry.
+    pub node: NodeId,
+    /// What it said of itself when the session was opened; nothing when there is no session with it.
+    pub hello: Option<Arc<PeerHello>>,
     /// Who is behind it, where that is known and holds.
     pub principal: Option<Principal>,
     /// The body; its kind is the one that was registered.
@@ -83,9 +88,11 @@ impl Inbound {
         self.register(kind, access, move |asked| {
             let (answer, principals, name) = (answer.clone(), principals.clone(), name.clone());
             async move {
-                let Asked { hello, principal, body, reply } = asked;
+                let Asked { node, hello, principal, body, reply, .. } = asked;
                 let answered = match B::from_value(body) {
-                    Ok(body) => answer(Caller { hello, principal: principal.clone() }, body).await.map_err(Into::into),
+                    Ok(body) => {
+                        answer(Caller { node, hello, principal: principal.clone() }, body).await.map_err(Into::into)
+                    }
                     Err(_) => Err(Refusal::Malformed.into()),
                 };
                 match answered {
@@ -123,15 +130,37 @@ impl Inbound {
         });
     }
 
-    async fn dispatch(&self, hello: Arc<PeerHello>, body: &[u8], reply: Reply) {
+    async fn dispatch(&self, hello: Arc<PeerHello>, body: &[u8], reply: mesh::Reply) {
         let Ok(request) = Request::from_bytes(body, limits::MESSAGE) else {
             return reply.refuse(Refusal::Malformed, Refusal::Malformed.message());
         };
+        let principal = self.principals.of(&hello);
+        self.decide(hello.node, Some(hello), principal, request, reply.into()).await;
+    }
+
+    /// A request that others have carried, of a node whose errand proves it. What rests on a session is not answered.
+    pub(crate) async fn carried(&self, node: NodeId, principal: Principal, body: &[u8], reply: Reply) {
+        match Request::from_bytes(body, limits::MESSAGE) {
+            Ok(request) if klp::forward::KINDS.contains(&request.kind.as_str()) => {
+                self.decide(node, None, Some(principal), request, reply).await;
+            }
+            Ok(_) => reply.refuse(Refusal::NoHandler, "a request of this kind is not carried by others"),
+            Err(_) => reply.refuse(Refusal::Malformed, Refusal::Malformed.message()),
+        }
+    }
+
+    async fn decide(
+        &self,
+        node: NodeId,
+        hello: Option<Arc<PeerHello>>,
+        principal: Option<Principal>,
+        request: Request,
+        reply: Reply,
+    ) {
         let door = self.doors.read().unwrap_or_else(PoisonError::into_inner).get(&request.kind).cloned();
         let Some((access, answer)) = door else {
             return reply.refuse(Refusal::NoHandler, Refusal::NoHandler.message());
         };
-        let principal = self.principals.of(&hello);
         let admitted = match access {
             Access::Anybody => true,
             Access::Introduced => principal.is_some(),
@@ -141,14 +170,16 @@ impl Inbound {
             self.principals.refused(principal.as_ref(), &request.kind, Refusal::Denied).await;
             return reply.refuse(Refusal::Denied, Refusal::Denied.message());
         }
-        answer(Asked { hello, principal, body: request.body, reply }).await;
+        answer(Asked { inbound: self.clone(), node, hello, principal, body: request.body, reply }).await;
     }
 }
 
 /// Who asks a kind that takes one body and gives one.
 pub struct Caller {
-    /// What the peer said of itself.
-    pub hello: Arc<PeerHello>,
+    /// The node that asks.
+    pub node: NodeId,
+    /// What it said of itself in its session, if there is one.
+    pub hello: Option<Arc<PeerHello>>,
     /// Who is behind it, where that is known and holds.
     pub principal: Option<Principal>,
 }

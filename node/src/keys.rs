@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use klp::sealed::ExchangeKey;
+use klp::sealed::{ExchangeKey, ExchangeSecret};
 use klp::{Refusal, SecretKey, Timestamp};
 use store::home::KeysError;
 use store::{Home, Opener};
@@ -47,6 +47,11 @@ impl Keys {
     /// The public key to seal to, as it is published.
     pub(crate) fn exchange(&self) -> Option<ExchangeKey> {
         self.home().keys().exchange().map(|exchange| exchange.secret.public())
+    }
+
+    /// What opens that which is sealed to the key of this id; nothing, when that key is no more.
+    pub(crate) fn exchange_of(&self, id: &[u8; 8]) -> Option<ExchangeSecret> {
+        self.home().keys().exchange_of(id).cloned()
     }
 
     /// Makes a new exchange key when the present one is old.

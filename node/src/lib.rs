@@ -1,6 +1,7 @@
 //! One person's kOS node: their keys, contacts, agents, grants and receipts, and the faces that show them.
 
 pub mod address;
+mod answer;
 pub mod bus;
 pub mod cli;
 pub mod clock;
@@ -13,6 +14,7 @@ mod figures;
 pub mod handbook;
 pub mod inbound;
 mod keys;
+mod leg;
 mod life;
 mod me;
 mod meeting;
@@ -22,9 +24,11 @@ mod offers;
 mod outbound;
 mod people;
 pub mod principal;
+pub mod reply;
 pub mod services;
 mod show;
 pub mod view;
+mod ways;
 pub mod web;
 pub mod words;
 

@@ -60,6 +60,7 @@ pub struct Node {
     store: Store,
     config: Arc<Config>,
     clock: Clock,
+    forwarding: services::forwarding::Forwarding,
     inbound: Inbound,
     outbound: Outbound,
     started: Timestamp,

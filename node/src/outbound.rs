@@ -1,5 +1,7 @@
 //! The one way out: every request to another node leaves through here.
 
+mod carried;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,15 +14,21 @@ use klp::message::{Empty, Request, kind};
 use klp::rule::address::{Audience, Scope, may_tell};
 use klp::statement::card::{NodeRecord, did_key, node_key};
 use klp::{Cbor, Digest, NodeId, Refusal, Signed, limits};
-use mesh::{Answer, DialError, Mesh, Multiaddr, Topic};
+use mesh::{DialError, Mesh, Multiaddr, Topic};
 use store::Store;
 use tokio::time::Instant;
 
+use crate::answer::Answer;
+use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::figures::Figures;
 use crate::me::Me;
 use crate::people::People;
 use crate::view;
+use crate::ways::Ways;
+use carried::Way;
+
+pub(crate) use carried::Carrier;
 
 /// How long a small question to another node may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,13 +52,24 @@ pub(crate) struct Outbound {
     introduced: Arc<Mutex<BTreeSet<(NodeId, SessionId)>>>,
     nearby: Arc<Mutex<BTreeMap<NodeId, Vec<Multiaddr>>>>,
     lan: Arc<Mutex<BTreeSet<NodeId>>>,
+    clock: Clock,
+    ways: Ways,
+    forwards: bool,
 }
 
 impl Outbound {
-    /// Over this mesh, in this node's name.
-    pub(crate) fn new(mesh: Mesh, me: Me, people: People, store: Store, figures: Figures) -> Self {
+    /// Over this mesh, in this node's name; through others too if it `forwards`.
+    pub(crate) fn new(
+        mesh: Mesh,
+        me: Me,
+        people: People,
+        store: Store,
+        figures: Figures,
+        clock: Clock,
+        forwards: bool,
+    ) -> Self {
         let (introduced, nearby, lan) = (Arc::default(), Arc::default(), Arc::default());
-        Self { mesh, me, people, store, figures, introduced, nearby, lan }
+        Self { mesh, me, people, store, figures, introduced, nearby, lan, clock, ways: Ways::default(), forwards }
     }
 
     /// Where it is counted what others say and this node does not believe.
@@ -75,17 +94,20 @@ impl Outbound {
     /// `unreachable`, what the other side refuses, or `malformed` when its answer is not what was asked for.
     pub(crate) async fn ask<R: Cbor>(&self, node: NodeId, kind: &str, body: &impl Cbor) -> Result<R, Fault> {
         let answer = self.open(node, kind, body, PATIENCE).await?;
-        let bytes = answer.finish().await.map_err(fault)?;
-        R::from_bytes(&bytes, limits::MESSAGE).map_err(|error| {
+        self.read(kind, answer.finish().await)
+    }
+
+    fn read<R: Cbor>(&self, kind: &str, answer: Result<Bytes, mesh::Refused>) -> Result<R, Fault> {
+        R::from_bytes(&answer.map_err(fault)?, limits::MESSAGE).map_err(|error| {
             self.figures.refused("answer", Refusal::Malformed);
             Fault::new(Refusal::Malformed, format!("the other node's answer to {kind} is not valid: {error}"))
         })
     }
 
-    /// Sends a request, reaching the node first if need be. The answer is still on its way.
+    /// Sends a request, reaching the node first if need be, and through others if it cannot be reached. The answer is still on its way.
     ///
     /// # Errors
-    /// `unreachable`
+    /// `unreachable`; of a carried request also what the other side refuses, and `tampered`.
     pub(crate) async fn open(
         &self,
         node: NodeId,
@@ -93,9 +115,12 @@ impl Outbound {
         body: &impl Cbor,
         timeout: Duration,
     ) -> Result<Answer, Fault> {
-        self.reach(node).await?;
+        let way = self.way(node, kind).await?;
         let request = Bytes::from(Request::new(kind, body).to_bytes());
-        Ok(self.mesh.request(node, request, timeout).await)
+        match way {
+            Way::Session => Ok(self.mesh.request(node, request, timeout).await.into()),
+            Way::Carried => self.carry(node, request, timeout).await,
+        }
     }
 
     /// Says whose node this is, once a session, and only when we want something that is not for strangers.
@@ -103,12 +128,25 @@ impl Outbound {
     /// # Errors
     /// `unreachable`, or what the other side says.
     pub(crate) async fn introduce(&self, node: NodeId) -> Result<(), Fault> {
+        match self.way(node, kind::DIRECTORY).await? {
+            Way::Session => self.introduce_directly(node).await,
+            // What is carried says itself whose it is.
+            Way::Carried => Ok(()),
+        }
+    }
+
+    /// The same over a session and in no other way.
+    ///
+    /// # Errors
+    /// `unreachable`, or what the other side says.
+    pub(crate) async fn introduce_directly(&self, node: NodeId) -> Result<(), Fault> {
         self.reach(node).await?;
         let session = self.session(node);
         if session.is_some_and(|session| self.remembered().contains(&(node, session))) {
             return Ok(());
         }
-        self.ask::<Empty>(node, kind::INTRODUCE, &self.me.introduction()).await?;
+        let request = Bytes::from(Request::new(kind::INTRODUCE, &self.me.introduction()).to_bytes());
+        self.read::<Empty>(kind::INTRODUCE, self.mesh.request(node, request, PATIENCE).await.finish().await)?;
         if let Some(session) = self.session(node) {
             let mut introduced = self.remembered();
             if introduced.len() >= INTRODUCED {
@@ -132,35 +170,31 @@ impl Outbound {
     /// # Errors
     /// `unreachable`, naming each attempt.
     pub(crate) async fn reach(&self, node: NodeId) -> Result<Vec<view::Attempt>, Fault> {
+        let (reached, attempts) = self.climb(node).await;
+        if reached { Ok(attempts) } else { Err(unreached(node, &attempts)) }
+    }
+
+    /// The same, for those who have another way when there is none. Whether there is one, and what was tried.
+    pub(crate) async fn climb(&self, node: NodeId) -> (bool, Vec<view::Attempt>) {
         if let Some(path) = self.mesh.state().borrow().peers.get(&node).and_then(|peer| peer.paths.first()) {
-            return Ok(vec![attempt("session", &path.address, "ok", Duration::ZERO)]);
+            return (true, vec![attempt("session", &path.address, "ok", Duration::ZERO)]);
         }
         let first = self.dial("known", node, self.known(node));
         let second = async { self.dial("dht", node, self.locate(node).await).await };
         tokio::pin!(first, second);
         let (mut attempts, left) = match tokio::time::timeout(HEAD_START, &mut first).await {
-            Ok((true, attempts)) => return Ok(attempts),
+            Ok((true, attempts)) => return (true, attempts),
             Ok((false, attempts)) => (attempts, Either::Left(second)),
             // What is known may be old and lead nowhere, which takes long to notice: the DHT is asked beside it.
             Err(_) => match select(first, second).await {
-                Either::Left(((true, attempts), _)) | Either::Right(((true, attempts), _)) => return Ok(attempts),
+                Either::Left(((true, attempts), _)) | Either::Right(((true, attempts), _)) => return (true, attempts),
                 Either::Left(((false, attempts), left)) => (attempts, Either::Left(left)),
                 Either::Right(((false, attempts), left)) => (attempts, Either::Right(left)),
             },
         };
         let (reached, more) = left.await;
         attempts.extend(more);
-        if reached {
-            return Ok(attempts);
-        }
-        let tried: Vec<String> = attempts.iter().map(|one| format!("{} ({})", one.address, one.result)).collect();
-        let why = if tried.is_empty() {
-            "no address of it is known, and the DHT knows none".to_owned()
-        } else {
-            format!("tried {}", tried.join(", "))
-        };
-        Err(Fault::new(Refusal::Unreachable, format!("the node {} cannot be reached: {why}", node.0.short()))
-            .hint("check that it is up; a fresh ticket from its owner brings fresh addresses"))
+        (reached, attempts)
     }
 
     /// Connects, and says what was tried.
@@ -255,14 +289,14 @@ impl Outbound {
         state.peers.iter().filter(|(_, peer)| peer.hello.is_some()).map(|(node, _)| *node).collect()
     }
 
-    /// How a node is reached now: `lan`, `direct` or `relayed`.
+    /// How a node is reached over a session now: `lan`, `direct` or `relayed`.
     pub(crate) fn path_now(&self, node: NodeId) -> Option<String> {
         self.mesh.path(node).map(|path| path.kind.as_str().to_owned())
     }
 
     /// The same of a node that was just asked something.
     pub(crate) fn path(&self, node: NodeId) -> String {
-        self.path_now(node).unwrap_or_else(|| "direct".to_owned())
+        self.path_now(node).or_else(|| self.carried_path(node)).unwrap_or_else(|| "direct".to_owned())
     }
 
     /// Publishes to a topic, in the background.
@@ -327,6 +361,18 @@ impl Outbound {
 /// The IP address at the beginning of a multiaddr.
 fn ip_of(address: &str) -> Option<IpAddr> {
     address.split('/').nth(2)?.parse().ok()
+}
+
+/// That nothing of what was tried led to a node.
+pub(crate) fn unreached(node: NodeId, attempts: &[view::Attempt]) -> Fault {
+    let tried: Vec<String> = attempts.iter().map(|one| format!("{} ({})", one.address, one.result)).collect();
+    let why = if tried.is_empty() {
+        "no address of it is known, and the DHT knows none".to_owned()
+    } else {
+        format!("tried {}", tried.join(", "))
+    };
+    Fault::new(Refusal::Unreachable, format!("the node {} cannot be reached: {why}", node.0.short()))
+        .hint("check that it is up; a fresh ticket from its owner brings fresh addresses")
 }
 
 fn attempt(step: &str, address: &Multiaddr, result: &str, took: Duration) -> view::Attempt {

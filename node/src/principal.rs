@@ -59,12 +59,33 @@ impl Principals {
     /// `signature`, `expired`, `clock` or `malformed` when the certificate does not hold for this very node, `busy` when too many
     /// sessions are open.
     pub fn introduce(&self, hello: &PeerHello, introduction: &Introduction) -> Result<(), Refusal> {
+        let credential = self.check(&hello.node, introduction)?;
+        self.opened(hello);
+        self.lock().get_mut(&hello.node).ok_or(Refusal::Busy)?.said = Some((credential, introduction.clone()));
+        Ok(())
+    }
+
+    /// Who is behind a node that has signed what it asks and has no session with this one.
+    ///
+    /// # Errors
+    /// As of [`Principals::introduce`]; `revoked`.
+    pub(crate) fn vouched(&self, node: &NodeId, introduction: &Introduction) -> Result<Principal, Refusal> {
+        let credential = self.check(node, introduction)?;
+        let view = self.store.view().map_err(|_| Refusal::Internal)?;
+        if !store::revocations::stands(&view, &credential) {
+            return Err(Refusal::Revoked);
+        }
+        let owner = credential.owner();
+        Ok(Principal { owner, introduction: introduction.clone(), contact: self.people.owner(&owner).is_some() })
+    }
+
+    fn check(&self, node: &NodeId, introduction: &Introduction) -> Result<Credential, Refusal> {
         let credential = introduction.verify(self.clock.now())?;
-        if !credential.is_node(&hello.node) || !credential.may(Right::Call) {
+        if !credential.is_node(node) || !credential.may(Right::Call) {
             return Err(Refusal::Signature);
         }
         // Keys stay pinned: a node that is a contact's does not become somebody else's by a new certificate.
-        if self.people.node(&hello.node).is_some_and(|contact| contact.owner != credential.owner()) {
+        if self.people.node(node).is_some_and(|contact| contact.owner != credential.owner()) {
             return Err(Refusal::Signature);
         }
         // Nor does an owner get another successor without the rotation that explains it.
@@ -72,9 +93,7 @@ impl Principals {
         if next.is_some_and(|next| next != credential.certificate().next_key) {
             return Err(Refusal::Signature);
         }
-        self.opened(hello);
-        self.lock().get_mut(&hello.node).ok_or(Refusal::Busy)?.said = Some((credential, introduction.clone()));
-        Ok(())
+        Ok(credential)
     }
 
     /// A session is open. What the peer says in one holds in all of them: the channel of each shows the same node.

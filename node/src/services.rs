@@ -5,6 +5,7 @@ pub mod audit;
 pub mod calls;
 pub mod contacts;
 pub mod directory;
+pub(crate) mod forwarding;
 pub mod grants;
 pub mod pairing;
 pub mod reach;

@@ -92,6 +92,7 @@ withstands! {
     hostile_bytes_as_a_message "message";
     hostile_bytes_in_a_pairing "pairing";
     hostile_bytes_as_a_sealed_body "sealed";
+    hostile_bytes_as_a_forwarded_request "forward";
     hostile_bytes_as_a_settings_file "settings";
 }
 

@@ -4,6 +4,7 @@
 mod abroad;
 mod bad_input;
 mod carried;
+mod carriers;
 mod command_line;
 mod crowd;
 mod described;
@@ -13,6 +14,7 @@ mod doorstep;
 mod endurance;
 mod finding;
 mod forged;
+mod forwarded;
 mod frugal;
 mod full;
 mod idle;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use klp::forward::Forward;
 use klp::message::{
     self, Acknowledge, Call, Empty, Grants, Missing, PairFinish, PairOpen, PairProve, Query, Request, Since, Wants,
     kind,
@@ -61,6 +62,12 @@ fn prove(_: &Puppet, _: NodeId) -> Vec<u8> {
 fn without_grant(puppet: &Puppet, node: NodeId) -> Vec<u8> {
     let agent = AgentId(SecretKey::from_seed(&[98; 32]).did());
     whole(kind::CALL, &puppet.call((node, agent), &[], text("x"), |_| {}))
+}
+
+fn onward(puppet: &Puppet, _: NodeId) -> Vec<u8> {
+    let to = NodeId(SecretKey::from_seed(&[96; 32]).did());
+    let (path, chain, issuers) = (vec![puppet.node_id()], Vec::new(), Vec::new());
+    whole(kind::FORWARD, &Forward { to, ttl: 8, path, chain, issuers, question: None })
 }
 
 const TABLE: &[Row] = &[
@@ -125,6 +132,7 @@ const TABLE: &[Row] = &[
         },
         outcome: [NO_CODE; 3],
     },
+    Row { kind: kind::FORWARD, access: Access::Introduced, body: onward, outcome: [NO; 3] },
     // Last, because it makes a silent peer an introduced one.
     Row {
         kind: kind::INTRODUCE,

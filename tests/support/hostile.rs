@@ -11,6 +11,7 @@ mod cast;
 mod chain;
 mod directory;
 mod envelope;
+mod forward;
 mod frame;
 mod grant;
 mod hello;
@@ -44,7 +45,7 @@ pub struct Entry {
 pub const FACTOR: u64 = 256;
 
 /// Every way in.
-pub const ENTRIES: [Entry; 14] = [
+pub const ENTRIES: [Entry; 15] = [
     Entry { name: "frame", run: frame::run, seeds: frame::seeds, longest: 8192, honest: 256 },
     Entry { name: "hello", run: hello::run, seeds: hello::seeds, longest: 4096, honest: 256 },
     Entry { name: "envelope", run: envelope::run, seeds: envelope::seeds, longest: 4096, honest: 256 },
@@ -58,6 +59,7 @@ pub const ENTRIES: [Entry; 14] = [
     Entry { name: "message", run: message::run, seeds: message::seeds, longest: 8192, honest: 256 },
     Entry { name: "pairing", run: pairing::run, seeds: pairing::seeds, longest: 4096, honest: 256 },
     Entry { name: "sealed", run: sealed::run, seeds: sealed::seeds, longest: 4096, honest: 256 },
+    Entry { name: "forward", run: forward::run, seeds: forward::seeds, longest: 4096, honest: 256 },
     Entry { name: "settings", run: settings::run, seeds: settings::seeds, longest: 4096, honest: 256 },
 ];
 

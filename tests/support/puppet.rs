@@ -44,18 +44,28 @@ impl Puppet {
         seed: u8,
         answer: impl Fn(&str, Value) -> Result<Vec<u8>, Refusal> + Send + 'static,
     ) -> Self {
+        Self::serving(seed, move |_, asked| {
+            let request = Request::from_bytes(&asked.body, limits::MESSAGE).map_err(|_| Refusal::Malformed);
+            match request.and_then(|request| answer(&request.kind, request.body)) {
+                Ok(body) => asked.reply.finish(body.into()),
+                Err(refusal) => asked.reply.refuse(refusal, "as the story wants"),
+            }
+        })
+        .await
+    }
+
+    /// Opens one that does what it likes with each request, over its mesh. The closure must not wait.
+    pub async fn serving(seed: u8, serve: impl Fn(&Mesh, mesh::Request) + Send + 'static) -> Self {
         let (owner, node) = (SecretKey::from_seed(&[seed; 32]), SecretKey::from_seed(&[seed ^ 0xff; 32]));
         let mut config = mesh::Config::new(node.clone(), Role::Node);
         config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
         let (mesh, mut events, driver) = mesh::open(config, &mut mesh::Registry::default()).unwrap();
         tokio::spawn(driver);
+        let own = mesh.clone();
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
-                let Event::Request(asked) = event else { continue };
-                let request = Request::from_bytes(&asked.body, limits::MESSAGE).map_err(|_| Refusal::Malformed);
-                match request.and_then(|request| answer(&request.kind, request.body)) {
-                    Ok(body) => asked.reply.finish(body.into()),
-                    Err(refusal) => asked.reply.refuse(refusal, "as the story wants"),
+                if let Event::Request(asked) = event {
+                    serve(&own, asked);
                 }
             }
         });
@@ -222,6 +232,25 @@ impl Puppet {
             seq: now().0,
         };
         change(&mut grant);
+        Verified::sign(grant, &self.owner)
+    }
+
+    /// A grant by which the puppet's node carries for somebody, whatever it then does.
+    pub fn carries_for(&self, holder: OwnerId) -> Verified<Grant> {
+        let node = self.node_id();
+        let grant = Grant {
+            issuer: self.owner_id(),
+            holder: Some(holder),
+            node,
+            agent: AgentId(node.0),
+            capability: klp::forward::CAPABILITY.to_owned(),
+            arguments: None,
+            budget: Budget { calls: None, bytes: None, window: Window::Total },
+            issued: now(),
+            expires: now().after(Duration::from_secs(3600)),
+            parent: None,
+            seq: now().0,
+        };
         Verified::sign(grant, &self.owner)
     }
 

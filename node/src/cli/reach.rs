@@ -64,7 +64,8 @@ fn show_route(route: &view::Route) -> String {
         format!("{}, {bytes} bytes{time}", relay.address)
     });
     let best = match route.over.as_str() {
-        "" => route.path.clone(),
+        "" if route.rtt_ms == 0 => route.path.clone(),
+        "" => format!("{}, {} ms", route.path, route.rtt_ms),
         over => format!("{} over {over}, {} ms", route.path, route.rtt_ms),
     };
     let mut text = fields(&[

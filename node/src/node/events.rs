@@ -42,7 +42,8 @@ impl Node {
         });
         let principals = principals.clone();
         self.inbound.answer(kind::INTRODUCE, Access::Anybody, move |caller: Caller, introduction: Introduction| {
-            let said = principals.introduce(&caller.hello, &introduction);
+            let said = caller.hello.ok_or(Refusal::NoHandler);
+            let said = said.and_then(|hello| principals.introduce(&hello, &introduction));
             async move { said.map(|()| Empty) }
         });
     }

@@ -36,7 +36,8 @@ use closed::{busy_home, closed_store, in_part};
 use opening::{introducer, open_mesh};
 
 use crate::services::{
-    agents, audit, calls, contacts, directory, grants, pairing, reach, receipts, revocations, settings, vaults,
+    agents, audit, calls, contacts, directory, forwarding, grants, pairing, reach, receipts, revocations, settings,
+    vaults,
 };
 
 /// What a node is started with.
@@ -214,7 +215,15 @@ impl Node {
             .await?;
         let driver = tokio::spawn(driver);
         let figures = Figures::new(&mut registry);
-        let outbound = Outbound::new(mesh.clone(), me.clone(), people.clone(), store.clone(), figures);
+        let outbound = Outbound::new(
+            mesh.clone(),
+            me.clone(),
+            people.clone(),
+            store.clone(),
+            figures,
+            clock.clone(),
+            config.reach.forward,
+        );
         let keys = Keys::new(home);
         let vaults =
             vaults::Vaults::new(store.clone(), clock.clone(), bus.clone(), keys.clone(), me.clone(), open_vaults, idle);
@@ -249,6 +258,7 @@ impl Node {
         self.grants.open(&self.inbound);
         self.receipts.open(&self.inbound);
         self.calls.open(&self.inbound);
+        self.forwarding.open(&self.inbound);
     }
 
     /// Starts what runs by itself, and whoever ends it all.
@@ -392,6 +402,17 @@ fn assemble(
         directory: directory.clone(),
         grants: grants.clone(),
         receipts: receipts.clone(),
+        revocations: revocations.clone(),
+        principals: principals.clone(),
+    });
+    let forwarding = forwarding::Forwarding::new(forwarding::Needs {
+        store: store(),
+        clock: clock(),
+        bus: bus(),
+        me: me(),
+        keys: keys.clone(),
+        people: people(),
+        outbound: outbound(),
         revocations,
         principals: principals.clone(),
     });
@@ -406,6 +427,7 @@ fn assemble(
         audit: audit::Audit::new(store(), clock(), me(), vaults(), outbound().figures().clone()),
         vaults: vaults(),
         reach: reach::Reach::new(me(), people(), outbound(), clock(), bus()),
+        forwarding,
         settings: settings::Settings::new(store(), clock(), bus(), me(), layers, file, rows),
         bus: bus(),
         health,

@@ -35,7 +35,7 @@ use crate::people::People;
 use crate::principal::Principals;
 use crate::view;
 
-pub(in crate::services) use permit::Known;
+pub(in crate::services) use permit::{Known, budget, stored};
 
 /// Chunks between the work and the wire: the session has its own bound behind this.
 const CHUNKS: usize = 4;
@@ -144,14 +144,14 @@ impl Calls {
 
     /// One call of a peer, from its first byte to the signed outcome.
     async fn answer(&self, asked: Asked) {
-        let Asked { hello, principal, body, reply } = asked;
+        let Asked { node, principal, body, mut reply, .. } = asked;
         let Some(principal) = principal else {
             return reply.refuse(Refusal::Denied, Refusal::Denied.message());
         };
         let Ok(call) = Call::from_value(body) else {
             return reply.refuse(Refusal::Malformed, Refusal::Malformed.message());
         };
-        let job = match self.admit(&principal, hello.node.0, call).await {
+        let job = match self.admit(&principal, node.0, call).await {
             Ok(job) => job,
             Err(refusal) => {
                 self.principals.refused(Some(&principal), kind::CALL, refusal).await;

@@ -161,7 +161,7 @@ impl Directory {
         let nodes = self.candidates(text.as_deref(), named, did, providers).await;
         let answers = futures::stream::iter(nodes.into_iter().map(|(node, source)| {
             let query = &asked;
-            async move { (node, source, self.cards_at(node, Some(query), None).await) }
+            async move { (node, source, self.searched(node, Some(query)).await) }
         }));
         let mut answered = BTreeSet::new();
         let deadline = tokio::time::sleep(SEARCH);
@@ -265,9 +265,27 @@ impl Directory {
         query: Option<&Query>,
         agent: Option<Did>,
     ) -> Result<Vec<Verified<Card>>, Fault> {
+        self.cards_by(node, query, agent, false).await
+    }
+
+    /// The same in a search, which nobody is asked to carry: most of those whom it asks may be away.
+    async fn searched(&self, node: NodeId, query: Option<&Query>) -> Result<Vec<Verified<Card>>, Fault> {
+        self.cards_by(node, query, None, true).await
+    }
+
+    async fn cards_by(
+        &self,
+        node: NodeId,
+        query: Option<&Query>,
+        agent: Option<Did>,
+        directly: bool,
+    ) -> Result<Vec<Verified<Card>>, Fault> {
         // To a contact we say who we are, and see what we were granted; a stranger shows what is listed.
         let everything = Query { text: None, capability: None, agent };
         let asked = async {
+            if directly {
+                self.outbound.reach(node).await?;
+            }
             if self.people.knows(&node) {
                 self.outbound.introduce(node).await?;
             }
@@ -298,7 +316,7 @@ impl Directory {
     pub(crate) async fn cards_of(&self, did: Did) -> Result<Vec<Verified<Card>>, Fault> {
         let fits = |card: &Card| card.agent.0 == did || card.owner.0 == did || card.node.0 == did;
         let nodes = self.candidates(None, [None; 2], Some(did), BTreeSet::new()).await;
-        let answers = futures::future::join_all(nodes.into_iter().map(|(node, _)| self.cards_at(node, None, None)));
+        let answers = futures::future::join_all(nodes.into_iter().map(|(node, _)| self.searched(node, None)));
         let answers = tokio::time::timeout(SEARCH, answers).await.unwrap_or_default();
         let mut found: Vec<_> =
             answers.into_iter().filter_map(Result::ok).flatten().filter(|card| fits(card)).collect();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent::Manifest;
+use klp::forward::CAPABILITY;
 use klp::rule::permit::{Counter, Facts as _};
 use klp::statement::grant::{Budget, Grant, Window};
 use klp::{AgentId, Digest, OwnerId, Refusal, SecretKey, Signed, Timestamp, Verified, limits};
@@ -28,6 +29,8 @@ use crate::outbound::Outbound;
 use crate::people::People;
 use crate::{show, view};
 
+/// What stands before the dot where a grant is about a node and none of its agents.
+const NODE: &str = "node";
 /// Days that a grant lives when nobody says how many.
 const DAYS: u64 = 30;
 
@@ -119,13 +122,22 @@ impl Grants {
         let (name, capability) = what.rsplit_once('.').ok_or_else(|| {
             Fault::new(Refusal::Invalid, format!("\"{what}\" names no capability")).hint("write it as AGENT.CAPABILITY")
         })?;
+        Ok((self.granted(name, capability)?, capability.to_owned()))
+    }
+
+    /// The agent of this name that has the capability; for `node.forward` the node itself.
+    fn granted(&self, name: &str, capability: &str) -> Result<AgentId, Fault> {
+        if (name, capability) == (NODE, CAPABILITY) {
+            return Ok(AgentId(self.me.node().0));
+        }
         let entry =
             self.agents.named(name).ok_or_else(|| Fault::not_found("agent", name).hint("see `kos agent list`"))?;
         if !entry.manifest.capabilities.iter().any(|one| one.name == capability) {
             let known: Vec<&str> = entry.manifest.capabilities.iter().map(|one| one.name.as_str()).collect();
-            return Err(Fault::not_found("capability", what).hint(format!("{name} has: {}", known.join(", "))));
+            let what = format!("{name}.{capability}");
+            return Err(Fault::not_found("capability", &what).hint(format!("{name} has: {}", known.join(", "))));
         }
-        Ok((entry.id, capability.to_owned()))
+        Ok(entry.id)
     }
 
     /// Hands a grant that I hold on to somebody else.
@@ -326,7 +338,8 @@ impl Grants {
         let used = facts.used(&Counter { grant: grant.id(), slot: None });
         let issued = held.side == Side::Issued;
         let other = if issued { grant.holder } else { Some(grant.issuer) };
-        let agent = self.agents.by_id(&grant.agent).map(|entry| entry.manifest.name);
+        let of_node = (grant.agent.0 == grant.node.0).then(|| NODE.to_owned());
+        let agent = of_node.or_else(|| self.agents.by_id(&grant.agent).map(|entry| entry.manifest.name));
         let card = || store::records::get(&view, store::records::Kind::Card, &grant.agent.0, self.clock.now());
         let remembered = || super::directory::name_in(card().ok().flatten()?);
         Ok(view::Grant {

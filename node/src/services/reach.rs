@@ -1,5 +1,6 @@
 //! Reaching other nodes: by which path, and why.
 
+mod carried;
 mod journey;
 mod netcheck;
 mod route;
@@ -18,7 +19,7 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::me::Me;
-use crate::outbound::{self, Outbound};
+use crate::outbound::Outbound;
 use crate::people::People;
 use crate::{show, view};
 use journey::Journeys;
@@ -62,17 +63,20 @@ impl Reach {
             let rtts_ms = vec![0; count as usize];
             return Ok(view::Ping { path: "local".to_owned(), rtt_ms: 0, attempts: Vec::new(), rtts_ms, lost: 0 });
         };
-        let attempts = self.outbound.reach(node).await?;
+        let (reached, mut attempts) = self.outbound.climb(node).await;
+        if !reached {
+            attempts = self.found_by_others(node, attempts).await?;
+        }
         let (mut rtts_ms, mut lost, mut last) = (Vec::new(), 0, None);
         for number in 0..count {
             if number > 0 {
                 tokio::time::sleep(PAUSE).await;
             }
-            match self.outbound.mesh().ping(node, PATIENCE).await {
+            match self.round_trip(node, reached).await {
                 Ok(rtt) => rtts_ms.push(millis(rtt)),
-                Err(refused) => {
+                Err(fault) => {
                     lost += 1;
-                    last = Some(refused);
+                    last = Some(fault);
                 }
             }
         }
@@ -82,7 +86,7 @@ impl Reach {
             (Some(rtt_ms), _) => {
                 Ok(view::Ping { path: self.outbound.path(node), rtt_ms: *rtt_ms, attempts, rtts_ms, lost })
             }
-            (None, Some(refused)) => Err(outbound::fault(refused)),
+            (None, Some(fault)) => Err(fault),
             (None, None) => Err(Refusal::Timeout.into()),
         }
     }
@@ -100,8 +104,11 @@ impl Reach {
                 ..view::Route::default()
             });
         };
-        let tried = self.outbound.reach(node).await?;
-        let rtt = self.outbound.mesh().ping(node, PATIENCE).await.map_err(outbound::fault)?;
+        let (reached, tried) = self.outbound.climb(node).await;
+        if !reached {
+            return self.carried_route(node, tried).await;
+        }
+        let rtt = self.round_trip(node, reached).await?;
         let state = self.outbound.mesh().state();
         let state = state.borrow().clone();
         let Some((best, others)) = state.peers.get(&node).and_then(|peer| peer.paths.split_first()) else {

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 /// `kos ping`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Ping {
-    /// How the node was reached: `direct`, `lan`, `relayed`.
+    /// How the node was reached: `direct`, `lan`, `relayed`, or `forwarded, 2 hops via bob` when contacts carry it.
     pub path: String,
     /// Milliseconds there and back; the middle one of several.
     pub rtt_ms: u64,
@@ -21,9 +21,9 @@ pub struct Ping {
 /// One attempt to reach a node.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Attempt {
-    /// What was tried: `session`, `known`, `dht`; or, of earlier attempts, `lan`, `direct`, `relayed`.
+    /// What was tried: `session`, `known`, `dht`, `forwarded`; or, of earlier attempts, `lan`, `direct`, `relayed`.
     pub step: String,
-    /// Address that was tried.
+    /// Address that was tried, or the contact who forwards.
     pub address: String,
     /// `ok`, or why not.
     pub result: String,
@@ -36,11 +36,11 @@ pub struct Attempt {
 pub struct Route {
     /// The node's DID.
     pub node: String,
-    /// The best path now: `local`, `lan`, `direct` or `relayed`.
+    /// The best path now: `local`, `lan`, `direct`, `relayed`, or `forwarded, 2 hops via bob`.
     pub path: String,
-    /// What carries it: `quic`, `tcp`, `ws`.
+    /// What carries it: `quic`, `tcp`, `ws`; empty when contacts do.
     pub over: String,
-    /// The other end.
+    /// The other end; empty when contacts carry it.
     pub address: String,
     /// Why this one.
     pub why: String,

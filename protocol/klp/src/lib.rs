@@ -5,6 +5,7 @@
 
 pub mod blob;
 pub mod codec;
+pub mod forward;
 pub mod frame;
 pub mod hello;
 pub mod identity;

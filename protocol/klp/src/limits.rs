@@ -112,3 +112,17 @@ pub const PAIR_IDENTITY: usize = 2048;
 pub const PAIR_ASKED: usize = 8;
 /// How long an agent is still shown whose node does not answer a search: a restart is shorter, and a minute and a half too long.
 pub const SILENCE: Duration = Duration::from_secs(30);
+/// One forwarded request, or the end of its answer: a message, less what the way adds to it.
+pub const ERRAND: usize = MESSAGE - 64 * 1024;
+/// Nodes that may hand a forwarded request on when its asker says nothing else: six steps are said to join any two people.
+pub const HOPS: u64 = 8;
+/// Nodes that a forwarded request may meet on its way at all.
+pub const HOPS_MAX: usize = 32;
+/// Ways that each node tries for one forwarded request, one after the other.
+pub const FORWARD_TRIES: usize = 3;
+/// Forwarded requests of one peer that a node carries at once: an eighth of what a peer may have in flight.
+pub const FORWARDS: usize = 8;
+/// Forwarded requests of all peers together: sixteen busy peers. Each holds a few frames.
+pub const FORWARDS_ALL: usize = 128;
+/// Bytes of one forwarded answer that a node carries: sixteen of the longest answers that an order asks for.
+pub const FORWARDED: u64 = 16 * 1024 * 1024;

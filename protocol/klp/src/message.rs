@@ -48,8 +48,11 @@ pub mod kind {
     /// I have seen who you are. [`super::PairFinish`] to [`super::PairFinished`].
     pub const PAIR_FINISH: &str = "pair.finish";
 
+    /// Take this to that node. [`crate::forward::Forward`] to a stream of sealed pieces and [`crate::forward::Forwarded`].
+    pub const FORWARD: &str = "forward";
+
     /// All of them, for the table that says who may ask what.
-    pub const ALL: [&str; 14] = [
+    pub const ALL: [&str; 15] = [
         PING,
         INTRODUCE,
         DIRECTORY,
@@ -64,6 +67,7 @@ pub mod kind {
         PAIR_OPEN,
         PAIR_PROVE,
         PAIR_FINISH,
+        FORWARD,
     ];
 }
 

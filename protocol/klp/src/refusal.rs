@@ -70,6 +70,9 @@ refusals! {
     Failed 35 "failed" false 1 500 "the work failed" "see the message";
     WrongCode 36 "wrong_code" false 3 403 "the code is wrong" "compare the words with the other person; three wrong tries burn a code";
     Burnt 37 "burnt" false 3 410 "this code was used, burnt by wrong tries, or taken back" "ask for a new code: `kos pair` on their side";
+    Loop 38 "loop" false 1 508 "it came back to a node that had it already" "nothing is to be done here: who forwards takes another way";
+    Hops 39 "hops" false 1 508 "it may not be handed on by one more node" "become a contact of somebody closer to that node";
+    Tampered 40 "tampered" false 1 502 "it was changed, shortened or mixed up on its way" "ask again by another way; whoever forwarded it is broken or dishonest";
 }
 
 impl Refusal {

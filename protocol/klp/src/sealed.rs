@@ -95,7 +95,7 @@ impl ExchangeSecret {
         ExchangeKey(public.to_bytes().into())
     }
 
-    fn private(&self) -> PrivateKey {
+    pub(crate) fn private(&self) -> PrivateKey {
         X25519HkdfSha256::derive_keypair(&self.0[..]).0
     }
 }
@@ -194,7 +194,7 @@ impl Cbor for Sealed {
 }
 
 /// Hands the caller's entropy to HPKE, which draws the 32 bytes of one ephemeral key and no more.
-struct Once(Zeroizing<[u8; 32]>);
+pub(crate) struct Once(pub(crate) Zeroizing<[u8; 32]>);
 
 impl TryRng for Once {
     type Error = Infallible;

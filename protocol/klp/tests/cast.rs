@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use klp::codec::{Bytes, Value};
+use klp::forward::{Errand, Exchange, Forward, Question};
 use klp::hello::{Extras, Fresh, Greeting, Hello, ReplayWindow};
 use klp::sealed::ExchangeSecret;
 use klp::statement::card::{Capability, Card, CardEntry, NodeRecord};
@@ -27,6 +28,7 @@ pub const ALICE_NODE: u8 = 0x12;
 pub const ALICE_NEXT: u8 = 0x14;
 pub const ALICE_EXCHANGE: u8 = 0x15;
 pub const CAROL: u8 = 0x21;
+pub const CAROL_NODE: u8 = 0x22;
 
 pub const ANSWER: &[u8] = b"1. pairing.md:3-5\nRun `kos contact ticket`.\n";
 
@@ -291,4 +293,60 @@ pub fn dialling(from: u8, to: u8) -> Vec<u8> {
 pub fn answering(from: u8, to: u8, theirs: &[u8]) -> Vec<u8> {
     let heard = Greeting::check(theirs, node(to), node(from), None, NOW, &mut ReplayWindow::new()).expect("a Hello");
     Hello::make(&key(from), node(to), fresh(from), extras(from), Some(&heard))
+}
+
+/// The seed of the key that Alice makes for the answer to [`question`].
+pub const ANSWER_EXCHANGE: u8 = 0x16;
+
+/// Alice's node asks Bob's for something, whoever carries it.
+pub fn errand(request: &[u8]) -> Errand {
+    Errand {
+        caller: owner(ALICE),
+        node: node(BOB_NODE),
+        request: Digest::of(&[request]),
+        answer: exchange(ANSWER_EXCHANGE).public(),
+        issued: NOW,
+        expires: NOW.after(Duration::from_secs(600)),
+        nonce: [5; 16],
+    }
+}
+
+/// The same as it is sealed.
+pub fn question(request: &[u8]) -> Question {
+    let errand = Verified::sign(errand(request), &key(ALICE_NODE));
+    Question { errand: errand.signed().clone(), caller: alice_node(), request: Bytes(request.to_vec()) }
+}
+
+/// What Bob's node says of the key to seal to.
+pub fn exchange_said() -> Exchange {
+    let expires = NOW.after(Duration::from_secs(600));
+    Exchange { node: node(BOB_NODE), exchange: exchange(BOB_EXCHANGE).public(), issued: NOW, expires }
+}
+
+/// The grant by which Carol's node carries what Alice asks.
+pub fn forward_grant() -> Grant {
+    Grant {
+        node: node(CAROL_NODE),
+        agent: AgentId(key(CAROL_NODE).did()),
+        capability: klp::forward::CAPABILITY.into(),
+        ..grant(CAROL, Some(ALICE), None)
+    }
+}
+
+/// What Carol's node is handed by Alice's.
+pub fn forward() -> Forward {
+    let ping = klp::message::Request::new("ping", &klp::message::Empty);
+    let sealed = question(&klp::Cbor::to_bytes(&ping)).seal(
+        &exchange(BOB_EXCHANGE).public(),
+        exchange(ANSWER_EXCHANGE),
+        [0x66; 32],
+    );
+    Forward {
+        to: node(BOB_NODE),
+        ttl: klp::limits::HOPS,
+        path: vec![node(ALICE_NODE)],
+        chain: vec![Verified::sign(forward_grant(), &key(CAROL)).signed().clone()],
+        issuers: vec![],
+        question: Some(sealed.expect("seals").0),
+    }
 }

@@ -7,6 +7,7 @@ extern crate kos_klp as klp;
 
 mod cast;
 mod findings;
+mod forward;
 mod pages;
 mod pairing;
 mod properties;

@@ -6,6 +6,7 @@ mod blobs;
 mod codec;
 mod did_key;
 mod digests;
+pub mod forward;
 mod frames;
 mod hellos;
 pub mod messages;

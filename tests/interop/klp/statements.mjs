@@ -111,6 +111,10 @@ export const Outcome = type('kos/outcome/1', {
 })
 export const Acknowledgement = type('kos/acknowledgement/1', { outcome: [1, digest], bytes: [2, uint], time: [3, uint] })
 export const Checkpoint = type('kos/checkpoint/1', { origin: [1, key], size: [2, uint], root: [3, digest], time: [4, uint] })
+export const Errand = type('kos/errand/1', {
+  caller: [1, key], node: [2, key], request: [3, digest], answer: [4, exchange], issued: [5, uint], expires: [6, uint], nonce: [7, nonce]
+})
+export const Exchange = type('kos/exchange/1', { node: [1, key], exchange: [2, exchange], issued: [3, uint], expires: [4, uint] })
 export const Hello = type('kos/hello/1', {
   from: [1, key],
   to: [2, key],
@@ -153,6 +157,16 @@ export const pairProved = struct({ sealed: [1, bytes(0, 2064)], proof: [2, bytes
 export const pairFinish = struct({ mailbox: [1, name], run: [2, nonce], proof: [3, bytes(32)] })
 export const pairFinished = struct({ first: [1, oneOf(1, 2, 3)] })
 export const pairIdentity = struct({ ticket: [1, signed], name: [2, name, OPTIONAL] })
+const sealedQuestion = struct({ recipient: [1, bytes(8)], encapsulated: [2, bytes(32)], ciphertext: [3, bytes(0, 991232)] })
+export const forward = struct({
+  to: [1, key],
+  ttl: [2, uint],
+  path: [3, list(32, key, 1)],
+  chain: [4, list(3, signed)],
+  issuers: [5, list(3, introduction)],
+  question: [6, sealedQuestion, OPTIONAL]
+})
+export const forwarded = struct({ end: [1, bytes(0, 991232), OPTIONAL], key: [2, signed, OPTIONAL] })
 export const sharedEvent = struct({ name: [1, name], details: [2, bytes(0, 4096)] })
 export const receipt = struct({
   version: [1, oneOf(1)],
@@ -181,5 +195,6 @@ export const KINDS = {
   'receipt.missing': [missing, acknowledgements],
   'pair.open': [pairOpen, pairOpened],
   'pair.prove': [pairProve, pairProved],
-  'pair.finish': [pairFinish, pairFinished]
+  'pair.finish': [pairFinish, pairFinished],
+  forward: [forward, forwarded]
 }

@@ -18,6 +18,7 @@ pub(super) const ALICE_NODE: u8 = 0x12;
 pub(super) const ALICE_NEXT: u8 = 0x14;
 pub(super) const ALICE_EXCHANGE: u8 = 0x15;
 pub(super) const CAROL: u8 = 0x21;
+pub(super) const CAROL_NODE: u8 = 0x22;
 
 pub(super) fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32])

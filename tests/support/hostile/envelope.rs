@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use klp::codec::{CodecError, Value, decode, encode};
+use klp::forward::{Errand, Exchange};
 use klp::statement::card::{Card, NodeRecord};
 use klp::statement::certificate::{Acceptance, Certificate};
 use klp::statement::grant::Grant;
@@ -17,7 +18,7 @@ use super::{cast, vectors};
 type Check = fn(u8, &[u8]);
 
 /// Every type, by its name in the vectors.
-const TYPES: [(&str, Check); 12] = [
+const TYPES: [(&str, Check); 14] = [
     ("Certificate", check::<Certificate>),
     ("Acceptance", check::<Acceptance>),
     ("Ticket", check::<Ticket>),
@@ -30,6 +31,8 @@ const TYPES: [(&str, Check); 12] = [
     ("Outcome", check::<Outcome>),
     ("Acknowledgement", check::<Acknowledgement>),
     ("Hello", check::<klp::hello::Hello>),
+    ("Errand", check::<Errand>),
+    ("Exchange", check::<Exchange>),
 ];
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {

@@ -1,6 +1,7 @@
 //! Requests and answers of every kind, as a session hands them over.
 
 use klp::codec::{Value, decode, encode};
+use klp::forward::{End, Forward, Forwarded, Question};
 use klp::message::{
     Acknowledge, Acknowledgements, Answered, Call, Cards, Empty, Grants, Missing, Negotiated, PairFinish, PairFinished,
     PairIdentity, PairOpen, PairOpened, PairProve, PairProved, Pong, Query, Request, Revocations, Since, Wants,
@@ -14,7 +15,7 @@ use super::vectors;
 type Check = fn(&Value) -> bool;
 
 /// Every body that a request or an answer may have.
-const BODIES: [Check; 22] = [
+const BODIES: [Check; 26] = [
     body::<Empty>,
     body::<Pong>,
     body::<Introduction>,
@@ -37,6 +38,10 @@ const BODIES: [Check; 22] = [
     body::<PairFinish>,
     body::<PairFinished>,
     body::<PairIdentity>,
+    body::<Forward>,
+    body::<Forwarded>,
+    body::<Question>,
+    body::<End>,
 ];
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {

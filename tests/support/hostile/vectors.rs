@@ -2,6 +2,7 @@
 
 use serde_json::Value as Json;
 
+pub(super) const FORWARD: &str = include_str!("../../../specs/vectors/forward.json");
 pub(super) const FRAMES: &str = include_str!("../../../specs/vectors/frames.json");
 pub(super) const HELLOS: &str = include_str!("../../../specs/vectors/hellos.json");
 pub(super) const MESSAGES: &str = include_str!("../../../specs/vectors/messages.json");

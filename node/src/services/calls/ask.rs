@@ -129,9 +129,8 @@ impl Calls {
         let Who::Petname(petname) = &address.who else { return Ok(None) };
         let (Some(contact), Some(name)) = (self.people.named(petname), &address.agent) else { return Ok(None) };
         let cards = self.directory.remembered_of(contact.owner).await?;
-        let there = |node: &NodeId| {
-            contact.nodes.iter().any(|device| device.node == *node) && self.outbound.path_now(*node).is_some()
-        };
+        let there =
+            |node: &NodeId| contact.nodes.iter().any(|device| device.node == *node) && self.outbound.is_reached(*node);
         let named = cards.iter().filter(|card| card.name == *name && there(&card.node));
         Ok(named.max_by_key(|card| card.seq).map(|card| Target {
             owner: card.owner,
@@ -347,7 +346,9 @@ impl Calls {
                 return Err(Fault::new(Refusal::TooLarge, "the answer is longer than was asked for"));
             }
         }
+        let carried = answer.is_carried();
         let end = answer.finish().await.map_err(outbound::fault)?;
+        let path = if carried { self.outbound.carried_path(target.node).unwrap_or(path) } else { path };
         let answered = Answered::from_bytes(&end, limits::MESSAGE)
             .map_err(|error| Fault::new(Refusal::Malformed, format!("the end of the answer is not valid: {error}")))?;
         Ok((answered, path))

@@ -173,6 +173,7 @@ pub(in crate::services) fn stored(counter: &Counter) -> counters::Counter {
     counters::Counter { grant: counter.grant, holder, day }
 }
 
-fn budget(grant: &Grant) -> Budget {
+/// The budget as it is stored.
+pub(in crate::services) fn budget(grant: &Grant) -> Budget {
     Budget { calls: grant.budget.calls, bytes: grant.budget.bytes, tokens: None }
 }

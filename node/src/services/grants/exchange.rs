@@ -94,6 +94,7 @@ impl Grants {
         let (mut offered, mut wanted) = (BTreeMap::new(), BTreeMap::new());
         for (side, grant) in found.await? {
             let name = match side {
+                _ if grant.agent.0 == grant.node.0 => Some(super::NODE.to_owned()),
                 Side::Issued => self.agents.by_id(&grant.agent).map(|entry| entry.manifest.name),
                 Side::Received => self.remembered_name(&grant),
             };

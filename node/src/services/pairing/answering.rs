@@ -61,17 +61,17 @@ impl Pairing {
         let pairing = self.clone();
         inbound.answer(kind::PAIR_OPEN, Access::Anybody, move |caller: Caller, open: PairOpen| {
             let pairing = pairing.clone();
-            async move { pairing.begin(caller.hello.node, &open).await }
+            async move { pairing.begin(caller.node, &open).await }
         });
         let pairing = self.clone();
         inbound.answer(kind::PAIR_PROVE, Access::Anybody, move |caller: Caller, prove: PairProve| {
             let pairing = pairing.clone();
-            async move { pairing.tried(caller.hello.node, prove).await }
+            async move { pairing.tried(caller.node, prove).await }
         });
         let pairing = self.clone();
         inbound.answer(kind::PAIR_FINISH, Access::Anybody, move |caller: Caller, finish: PairFinish| {
             let pairing = pairing.clone();
-            async move { pairing.finished(caller.hello.node, finish).await }
+            async move { pairing.finished(caller.node, finish).await }
         });
     }
 

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use klp::codec::decode;
+use klp::forward::{End, Forward, Forwarded, Question, SealedQuestion};
 use klp::message::*;
 use klp::statement::card::{Capability, CardEntry};
 use klp::statement::certificate::Introduction;
@@ -48,6 +49,11 @@ pub const BODIES: &[(&str, Again)] = &[
     ("Limits", again::<klp::hello::Limits>),
     ("Receipt", again::<Receipt>),
     ("Sealed", again::<klp::sealed::Sealed>),
+    ("Forward", again::<Forward>),
+    ("Forwarded", again::<Forwarded>),
+    ("SealedQuestion", again::<SealedQuestion>),
+    ("Question", again::<Question>),
+    ("End", again::<End>),
 ];
 
 pub fn call() -> Call {
@@ -113,6 +119,8 @@ pub fn examples() -> Vec<Example> {
     let found = Acknowledgements { found: vec![acknowledge()] };
     let pairing = super::pairing::messages();
     let finished = PairFinished { first: FirstGrant::Asked };
+    let said = Verified::sign(exchange_said(), &key(BOB_NODE));
+    let key_said = Forwarded { end: None, key: Some(said.signed().clone()) };
     vec![
         pair(kind::PING, empty, ("Pong", &Pong { now: NOW })),
         pair(kind::INTRODUCE, ("Introduction", &bob_node()), empty),
@@ -128,6 +136,7 @@ pub fn examples() -> Vec<Example> {
         pair(kind::PAIR_OPEN, ("PairOpen", &pairing.open), ("PairOpened", &pairing.opened)),
         pair(kind::PAIR_PROVE, ("PairProve", &pairing.prove), ("PairProved", &pairing.proved)),
         pair(kind::PAIR_FINISH, ("PairFinish", &pairing.finish), ("PairFinished", &finished)),
+        pair(kind::FORWARD, ("Forward", &forward()), ("Forwarded", &key_said)),
     ]
 }
 

@@ -1,5 +1,6 @@
 use ed25519_dalek::{Signature, VerifyingKey};
 use klp::codec::{Value, decode, encode};
+use klp::forward::{Errand, Exchange};
 use klp::hello::Hello;
 use klp::statement::card::{Card, NodeRecord};
 use klp::statement::certificate::{Acceptance, Certificate};
@@ -57,6 +58,8 @@ pub const TYPES: &[Type] = &[
     kind::<Outcome>("Outcome"),
     kind::<Acknowledgement>("Acknowledgement"),
     kind::<Hello>("Hello"),
+    kind::<Errand>("Errand"),
+    kind::<Exchange>("Exchange"),
 ];
 
 pub fn type_of(name: &str) -> &'static Type {
@@ -88,6 +91,8 @@ pub fn examples() -> Vec<(&'static str, u8, Vec<u8>)> {
         signed("Outcome", outcome(), BOB_AGENT),
         signed("Acknowledgement", acknowledgement(), ALICE_NODE),
         ("Hello", ALICE_NODE, dialling(ALICE_NODE, BOB_NODE)),
+        signed("Errand", errand(b"a request"), ALICE_NODE),
+        signed("Exchange", exchange_said(), BOB_NODE),
     ]
 }
 
