@@ -13,6 +13,7 @@ mod doctor;
 mod doorstep;
 mod endurance;
 mod finding;
+mod flooded;
 mod forged;
 mod forwarded;
 mod frugal;

@@ -6,6 +6,7 @@ use libp2p::{
     autonat, connection_limits, dcutr, gossipsub, identify, kad, mdns, memory_connection_limits, ping, relay, upnp,
 };
 
+use crate::metered::Metered;
 use crate::renewed::Renewed;
 use crate::scoped::Scoped;
 use crate::{blob, candidates, doorway, pulse, session};
@@ -28,7 +29,7 @@ pub(crate) struct Behaviour {
     pub(crate) ping: ping::Behaviour,
     pub(crate) pulse: pulse::Behaviour,
     pub(crate) kad: Scoped<kad::Behaviour<kad::store::MemoryStore>>,
-    pub(crate) gossip: Toggle<Gossipsub>,
+    pub(crate) gossip: Toggle<Metered>,
     pub(crate) relay_client: relay::client::Behaviour,
     pub(crate) relay: Toggle<relay::Behaviour>,
     pub(crate) dcutr: Toggle<dcutr::Behaviour>,

@@ -49,6 +49,10 @@ use places::{Denied, Places, newcomers};
 const SAMPLES: usize = 6;
 /// Gossip that one peer may bring: its own, and what it passes on.
 const GOSSIP: Rate = Rate { burst: 512, every: Duration::from_millis(16) };
+/// All that one peer may send of it: also what has been seen, what nobody signed, and what the peers tell each other about it.
+const PACKETS: Rate = Rate { burst: 2048, every: Duration::from_millis(2) };
+/// One packet counts for no more faults than this.
+const FAULTS: usize = 512;
 /// Peers whose gossip is counted; only connected ones bring any.
 const REMEMBERED: usize = 4096;
 
@@ -58,6 +62,15 @@ struct Reason {
     reason: &'static str,
 }
 
+/// What becomes of a packet of gossip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weighed {
+    Taken,
+    Refused,
+    /// And its sender has to go.
+    Gone,
+}
+
 /// Everything that one mesh knows of those who want something from it.
 #[derive(Debug)]
 pub(crate) struct Doorway {
@@ -65,6 +78,7 @@ pub(crate) struct Doorway {
     /// Of a relay.
     places: Option<Mutex<Places>>,
     gossip: Mutex<Buckets<PeerId>>,
+    packets: Mutex<Buckets<PeerId>>,
     /// Of a relay: its streams go through here.
     pub(crate) shaper: Option<Arc<Shaper>>,
     /// Moments of the last seconds, and what had been carried by then.
@@ -105,6 +119,7 @@ impl Doorway {
             shaper,
             samples: Mutex::default(),
             gossip: Mutex::new(Buckets::new(GOSSIP, REMEMBERED)),
+            packets: Mutex::new(Buckets::new(PACKETS, REMEMBERED)),
             origins: Mutex::default(),
             confirmed: Mutex::default(),
             refusals,
@@ -147,6 +162,24 @@ impl Doorway {
     /// Whether a peer may bring one more gossip message.
     pub(crate) fn may_gossip(&self, peer: PeerId, now: Instant) -> bool {
         held(&self.gossip).take(peer, now)
+    }
+
+    /// A peer has sent a packet of gossip with so many parts, and so many more that are forged.
+    pub(crate) fn weigh_gossip(&self, peer: PeerId, parts: usize, forged: usize, now: Instant) -> Weighed {
+        let count = u32::try_from(parts).unwrap_or(u32::MAX).min(PACKETS.burst * 2);
+        let taken = held(&self.packets).take_many(peer, count, now);
+        let often = if taken { 0 } else { parts };
+        // Each of them is counted, also of a peer that is gone already.
+        let faults = [("forged", forged), ("often", often)].map(|(reason, count)| (reason, count.min(FAULTS)));
+        let mut gone = false;
+        for reason in faults.into_iter().flat_map(|(reason, count)| std::iter::repeat_n(reason, count)) {
+            gone |= self.strike(peer, "gossip", reason, now);
+        }
+        match (gone, taken) {
+            (true, _) => Weighed::Gone,
+            (false, true) => Weighed::Taken,
+            (false, false) => Weighed::Refused,
+        }
     }
 
     /// Where a connected peer is, when it is connected directly.

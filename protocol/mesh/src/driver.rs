@@ -263,9 +263,7 @@ impl Driver {
                 }
             }
             Command::Judge { message, verdict } => {
-                if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
-                    topics::judge(gossip, &message, verdict);
-                }
+                self.judge(&message, verdict);
             }
             Command::Known { reply } => {
                 let _gone = reply.send(crate::lookups::known(&mut self.swarm.behaviour_mut().kad));

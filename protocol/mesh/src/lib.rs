@@ -48,6 +48,7 @@ mod event;
 mod ladder;
 mod lookups;
 mod mesh;
+mod metered;
 mod metrics;
 mod parting;
 mod path;

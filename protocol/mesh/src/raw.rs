@@ -1,5 +1,7 @@
 //! A peer that writes what it likes on a session stream, for tests of nodes that must not mind. Behind the feature `raw`.
 
+mod gossip;
+
 use std::io;
 
 use klp::frame::Frame;
@@ -11,6 +13,8 @@ use futures::StreamExt as _;
 
 use crate::peer::{keypair, peer_of};
 use crate::session::{Behaviour, Event, Wire};
+
+pub use gossip::{RawGossip, packet};
 
 /// One connection to a node, with our behaviour and nothing above it.
 pub struct Raw {

@@ -31,6 +31,7 @@ use crate::driver::Driver;
 use crate::event::Event;
 use crate::ladder::Ladder;
 use crate::mesh::Mesh;
+use crate::metered::Metered;
 use crate::metrics::Metrics;
 use crate::parting::Parting;
 use crate::patience::Patient;
@@ -277,7 +278,11 @@ fn behaviour(
         ping: ping::Behaviour::default(),
         pulse: pulse::Behaviour::default(),
         kad: Scoped::new(lookups::table(me, config.role, config.limits.record_life), kad_admits),
-        gossip: Toggle::from(if is_node { Some(topics::gossipsub(keypair.clone())?) } else { None }),
+        gossip: Toggle::from(if is_node {
+            Some(Metered::new(topics::gossipsub(keypair.clone())?, doorway.clone()))
+        } else {
+            None
+        }),
         relay_client,
         relay: Toggle::from(relay),
         dcutr: Toggle::from((is_node && !on_loopback).then(|| dcutr::Behaviour::new(me))),

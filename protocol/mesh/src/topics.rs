@@ -45,6 +45,13 @@ pub(crate) struct Message {
     from: PeerId,
 }
 
+impl Message {
+    /// Who brought it.
+    pub(crate) fn from(&self) -> PeerId {
+        self.from
+    }
+}
+
 /// Gossip with our settings.
 pub(crate) fn gossipsub(keypair: Keypair) -> Result<Gossipsub, String> {
     let config = ConfigBuilder::default()

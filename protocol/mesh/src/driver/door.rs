@@ -9,6 +9,8 @@ use libp2p::swarm::dial_opts::PeerCondition;
 
 use super::Driver;
 use crate::doorway::Shown;
+use crate::event::Verdict;
+use crate::topics::{self, Message};
 
 /// Peers of an earlier life that are greeted at the start.
 const GREETED: usize = 64;
@@ -31,6 +33,17 @@ impl Driver {
             self.send_away(Some(from));
         }
         false
+    }
+
+    /// A gossip message was judged. One that cannot be true is held against whoever brought it: nobody passes on what they have not judged.
+    pub(super) fn judge(&mut self, message: &Message, verdict: Verdict) {
+        if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+            topics::judge(gossip, message, verdict);
+        }
+        let from = message.from();
+        if verdict == Verdict::Reject && self.doorway.strike(from, "gossip", "invalid", Instant::now()) {
+            self.send_away(Some(from));
+        }
     }
 
     /// A relay is connected and identified. One that asks for a token is shown that we have it, before a place is asked for.

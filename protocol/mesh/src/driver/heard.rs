@@ -273,20 +273,14 @@ impl Driver {
 
     fn gossiped(&mut self, from: PeerId, id: gossipsub::MessageId, message: gossipsub::Message) {
         if !self.takes_gossip(from) {
-            let judged = topics::name(from, id);
-            if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
-                topics::judge(gossip, &judged, Verdict::Ignore);
-            }
-            return;
+            return self.judge(&topics::name(from, id), Verdict::Ignore);
         }
         let judged = match topics::came(from, id, message) {
             Ok(gossip) if self.pending.len() < PENDING / 2 => return self.pending.push_back(Event::Gossip(gossip)),
             Ok(gossip) => (gossip.message, Verdict::Ignore),
             Err(message) => (message, Verdict::Reject),
         };
-        if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
-            topics::judge(gossip, &judged.0, judged.1);
-        }
+        self.judge(&judged.0, judged.1);
     }
 
     fn relayed(&mut self, event: relay::client::Event) {

@@ -1,0 +1,210 @@
+//! Floods of gossip and of the directory's records, from one peer, at real programs: whoever asks meanwhile is answered, the program keeps
+//! its size, and the peer is limited, then sent away, and counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use klp::{Digest, SecretKey};
+use kos_tests::{Person, Program, Shell, figure, memory, until};
+use mesh::raw::{RawGossip, packet};
+use mesh::{Multiaddr, Role, Topic};
+use serde_json::Value;
+
+/// What a program may grow by whatever one peer sends it, in kilobytes.
+const GROWTH: u64 = 48 * 1024;
+/// Longest time until a peer is sent away, on a busy machine.
+const GONE: Duration = Duration::from_secs(20);
+/// The slowest of a hundred answers may take so long meanwhile.
+const SLOW: Duration = Duration::from_secs(2);
+/// Messages in each piece of a flood, and how often a piece goes out: 10,000 a second.
+const PIECE: u64 = 100;
+const EVERY: Duration = Duration::from_millis(10);
+
+/// How long each of many took.
+#[derive(Default)]
+struct Times(Vec<Duration>);
+
+impl Times {
+    fn at(&mut self, percent: usize) -> Duration {
+        self.0.sort_unstable();
+        self.0[(self.0.len() - 1) * percent / 100]
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// Works on while `over` is false, at least twenty times, and says how long each time took.
+async fn timed(over: &AtomicBool, mut work: impl AsyncFnMut()) -> Times {
+    let mut times = Times::default();
+    while !over.load(Ordering::Relaxed) || times.0.len() < 20 {
+        let begun = Instant::now();
+        work().await;
+        times.0.push(begun.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    times
+}
+
+/// Sends pieces at their rate until the other side hangs up, and says how many messages went out.
+async fn flood(raw: &mut RawGossip, mut piece: impl FnMut(u64) -> Vec<u8>) -> u64 {
+    let mut sent = 0;
+    let mut rate = tokio::time::interval(EVERY);
+    loop {
+        rate.tick().await;
+        let bytes: Vec<u8> = (sent..sent + PIECE).flat_map(&mut piece).collect();
+        if raw.write(&bytes).await.is_err() {
+            return sent;
+        }
+        sent += PIECE;
+    }
+}
+
+/// Makes the packet of this number.
+type Shape = (&'static str, &'static str, fn(&SecretKey, u64) -> Vec<u8>);
+
+const SHAPES: [Shape; 4] = [
+    ("one message again and again", "often", |key, _| packet(key, Topic::Revocations, 1, b"again", true)),
+    ("messages that nobody signed", "forged", |key, number| packet(key, Topic::Directory, number, b"garbage", false)),
+    ("garbage that is well signed", "invalid", |key, number| {
+        packet(key, Topic::Revocations, number, &number.to_be_bytes(), true)
+    }),
+    ("more and more of it in a card's place", "often", |key, number| {
+        packet(key, Topic::Directory, number, &[7; 200], true)
+    }),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x3_a_flood_of_gossip_is_limited_then_cut_off_and_contacts_are_answered() {
+    let alice = Person::new(&[]).await;
+    let ticket = alice.node.contacts.ticket().await.unwrap().ticket;
+    let (bob, up, hers) = tokio::task::spawn_blocking(move || {
+        let bob = Shell::new();
+        let up = bob.up(&["--metrics", "127.0.0.1:0"]);
+        let house = bob.documents("house", &[("rules.md", b"# Rules\n\nThe key lies under the third pot.\n")]);
+        bob.ok(&["serve", house.to_str().unwrap(), "--as", "house"]);
+        bob.ok(&["contact", "add", &ticket, "--as", "alice"]);
+        bob.ok(&["grant", "add", "alice", "house.ask", "--calls", "100000"]);
+        let hers = bob.ticket();
+        (bob, up, hers)
+    })
+    .await
+    .unwrap();
+    let bob = Arc::new(bob);
+    alice.node.contacts.add(&hers, "bob").await.unwrap();
+    let ask = async || drop(alice.ask("bob/house", "where is the key?").await.unwrap());
+    until("an answer", async || alice.ask("bob/house", "where is the key?").await.ok()).await;
+    let address: Multiaddr = text(&up["listen"][0]).parse().unwrap();
+    let pid = up["pid"].as_u64().unwrap();
+    let status = bob.clone();
+    let metrics = tokio::task::spawn_blocking(move || text(&status.ok(&["status"])["metrics"])).await.unwrap();
+    let quiet = AtomicBool::new(true);
+    let mut calm = timed(&quiet, ask).await;
+    let before = memory(pid);
+    println!("calm: an ask takes {:?}, {:?} at most; {before} kB", calm.at(50), calm.at(99));
+    for (number, (what, reason, shape)) in SHAPES.into_iter().enumerate() {
+        let key = SecretKey::from_seed(&[150 + u8::try_from(number).unwrap(); 32]);
+        let line = format!("kos_door_refusals_total{{what=\"gossip\",reason=\"{reason}\"}}");
+        let counted = figure(&metrics, &line);
+        let over = AtomicBool::new(false);
+        let flooding = async {
+            let mut raw = RawGossip::connect(&key, address.clone()).await.unwrap();
+            let begun = Instant::now();
+            let sent = tokio::time::timeout(GONE, flood(&mut raw, |number| shape(&key, number))).await;
+            over.store(true, Ordering::Relaxed);
+            (sent.unwrap_or_else(|_| panic!("{what}: it is still there")), begun.elapsed())
+        };
+        let ((sent, took), mut times) = tokio::join!(flooding, timed(&over, ask));
+        let (middle, slow, refused) = (times.at(50), times.at(99), figure(&metrics, &line) - counted);
+        println!(
+            "{what}: cut off after {sent} in {took:?}; an ask takes {middle:?}, {slow:?} at most; refused {refused}"
+        );
+        assert!(slow < SLOW, "{what}: {slow:?}");
+        assert!(refused >= 512, "{what}: only {refused} are counted as {reason}");
+        let again = RawGossip::connect(&key, address.clone()).await;
+        assert!(again.is_err(), "{what}: it may come back at once");
+    }
+    until("the bans are counted", async || (figure(&metrics, "kos_door_bans") >= 4).then_some(())).await;
+    let after = memory(pid);
+    println!("{after} kB afterwards");
+    assert!(after < before + GROWTH, "{after} kB, from {before} kB");
+    ask().await;
+    alice.stop().await;
+    tokio::task::spawn_blocking(move || bob.ok(&["down"])).await.unwrap();
+}
+
+async fn joined(seed: u8, hub: &Multiaddr) -> mesh::Mesh {
+    let mut config = mesh::Config::new(SecretKey::from_seed(&[seed; 32]), Role::Node);
+    config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+    config.bootstrap = vec![hub.clone()];
+    let (mesh, events, driver) = mesh::open(config, &mut mesh::Registry::default()).unwrap();
+    drop(events);
+    tokio::spawn(driver);
+    mesh.state().wait_for(|state| state.routing > 0).await.unwrap();
+    mesh
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn x3_ten_thousand_records_or_providers_of_one_peer_cost_a_bootstrap_peer_nothing_and_others_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("hub");
+    let listen = ["--json", "--listen", "/ip4/127.0.0.1/tcp/0", "--metrics", "127.0.0.1:0"];
+    let mut hub = Program::start("kos-bootstrap", &home, listen);
+    let said = hub.json();
+    let at: Multiaddr = text(&said["listen"][0]).parse().unwrap();
+    let (metrics, pid) = (text(&said["metrics"]), u64::from(hub.pid()));
+    let alice = joined(160, &at).await;
+    let number = std::cell::Cell::new(0_u32);
+    let look = async || {
+        number.set(number.get() + 1);
+        let key = Digest::of(&[&(number.get() % 8).to_be_bytes()]);
+        assert!(alice.get(key).await.is_ok(), "a lookup of somebody else");
+    };
+    let before = memory(pid);
+    for (what, seed) in [("record", 161), ("provider", 162)] {
+        let mallory = joined(seed, &at).await;
+        let over = AtomicBool::new(false);
+        let begun = Instant::now();
+        let one = async |number: u32| {
+            let key = Digest::of(&[what.as_bytes(), &number.to_be_bytes()]);
+            if what == "record" {
+                let _refused = mallory.put(key, vec![7; 500]).await;
+            } else {
+                let _refused = mallory.provide(key).await;
+                let _room = mallory.stop_providing(key).await;
+            }
+        };
+        let flooding = async {
+            let (mut sent, gone) =
+                (0, || !mallory.state().borrow().peers.keys().any(|node| mesh::node_in(&at) == Some(*node)));
+            while sent < 10_000 && !gone() {
+                futures::future::join_all((sent..sent + 50).map(&one)).await;
+                sent += 50;
+            }
+            over.store(true, Ordering::Relaxed);
+            sent
+        };
+        let (sent, mut times) = tokio::join!(flooding, timed(&over, look));
+        let line = |reason| format!("kos_door_refusals_total{{what=\"{what}\",reason=\"{reason}\"}}");
+        let refused = figure(&metrics, &line("quota")) + figure(&metrics, &line("invalid"));
+        let (middle, slow) = (times.at(50), times.at(99));
+        println!(
+            "{what}: gone after {sent} in {:?}; a lookup takes {middle:?}, {slow:?} at most; refused {refused}",
+            begun.elapsed()
+        );
+        assert!(sent < 10_000 && refused >= 512, "{what}: {sent} were sent and {refused} refused");
+        assert!(slow < SLOW, "{what}: {slow:?}");
+        until("it is turned away", async || {
+            (figure(&metrics, "kos_door_refusals_total{what=\"connection\",reason=\"banned_peer\"}") > 0).then_some(())
+        })
+        .await;
+        mallory.stop();
+    }
+    let after = memory(pid);
+    println!("{before} kB before and {after} kB after");
+    assert!(after < before + GROWTH, "{after} kB, from {before} kB");
+    alice.stop();
+    hub.stop();
+}
