@@ -17,4 +17,5 @@ mod shares;
 mod silence;
 mod streams;
 mod support;
+mod tampering;
 mod tapped;
