@@ -124,7 +124,12 @@ impl World {
             }
             let body = json!({ "who": "bob/house", "text": "where is the key?", "timeout_s": 3 });
             if let Some(asked) = self.deed("ask", ALICE, "POST", "/v1/ask", Some(body)).await {
-                assert_eq!((&asked["verified"], &asked["status"]), (&json!(true), &json!("answered")), "{asked}");
+                assert_eq!(asked["verified"], true, "{asked}");
+                if asked["status"] == "stopped" {
+                    // Bob took the grant back while the answer was on its way, which stops the work and says so.
+                    continue;
+                }
+                assert_eq!(asked["status"], "answered", "{asked}");
                 self.told().answers.push(asked["receipt"].as_str().unwrap().to_owned());
             }
         }
