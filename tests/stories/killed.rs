@@ -44,6 +44,9 @@ struct Told {
     secrets: BTreeMap<(usize, String), (u64, u64)>,
     /// How many vault writes were told to be stored.
     writes: u64,
+    /// How many grants Bob has begun to take back, and how many answers that has stopped.
+    revoking: u64,
+    stopped: u64,
     /// Receipts of answers that Alice was given.
     answers: Vec<String>,
     /// How many of these were counted against their grant.
@@ -109,6 +112,7 @@ impl World {
             self.told().grants.insert(id.clone(), false);
             if number % 3 == 1 {
                 let path = format!("/v1/grants/{id}/revoke");
+                self.told().revoking += 1;
                 if self.deed("revocation", BOB, "POST", &path, None).await.is_some() {
                     self.told().grants.insert(id, true);
                 }
@@ -126,7 +130,10 @@ impl World {
             if let Some(asked) = self.deed("ask", ALICE, "POST", "/v1/ask", Some(body)).await {
                 assert_eq!(asked["verified"], true, "{asked}");
                 if asked["status"] == "stopped" {
-                    // Bob took the grant back while the answer was on its way, which stops the work and says so.
+                    // Bob took the grant back while the answer was on its way, which stops the work and says so: two may be on their way.
+                    let mut told = self.told();
+                    told.stopped += 1;
+                    assert!(told.stopped <= 2 * told.revoking, "{asked}");
                     continue;
                 }
                 assert_eq!(asked["status"], "answered", "{asked}");
