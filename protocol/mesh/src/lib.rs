@@ -45,6 +45,7 @@ mod doorway;
 mod driven;
 mod driver;
 mod event;
+mod from_port;
 mod ladder;
 mod lookups;
 mod mesh;

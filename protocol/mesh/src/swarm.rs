@@ -16,7 +16,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
     Multiaddr, PeerId, Swarm, autonat, connection_limits, dcutr, dns, identify, memory_connection_limits, metrics,
-    noise, ping, quic, relay, swarm, tcp, websocket, yamux,
+    noise, ping, quic, relay, swarm, websocket, yamux,
 };
 use prometheus_client::registry::Registry;
 use tokio::sync::{mpsc, watch};
@@ -29,6 +29,7 @@ use crate::doorway::{self, Doorway, Limiter, Shaped, Shaper};
 use crate::driven::Driven;
 use crate::driver::Driver;
 use crate::event::Event;
+use crate::from_port::FromPort;
 use crate::ladder::Ladder;
 use crate::mesh::Mesh;
 use crate::metered::Metered;
@@ -191,9 +192,8 @@ fn transport(
     let muxer = yamux::Config::default;
     // A machine without a resolver configuration still reaches addresses.
     let has_resolver = dns::tokio::Transport::system(MemoryTransport::default()).is_ok();
-    let tcp = || tcp::tokio::Transport::new(tcp::Config::default().nodelay(true));
 
-    let direct = tcp()
+    let direct = FromPort::new()
         .upgrade(Version::V1Lazy)
         .authenticate(noise()?)
         .multiplex(muxer())
@@ -205,7 +205,7 @@ fn transport(
         .map(|either, _| either.into_inner())
         .boxed();
     let resolved = resolve(direct, has_resolver)?;
-    let socket = websocket::Config::new(resolve(tcp(), has_resolver)?)
+    let socket = websocket::Config::new(resolve(FromPort::new(), has_resolver)?)
         .upgrade(Version::V1Lazy)
         .authenticate(noise()?)
         .multiplex(muxer())

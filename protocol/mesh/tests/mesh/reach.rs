@@ -124,10 +124,11 @@ async fn k17_a_relay_that_is_full_is_left_alone_for_another() {
 #[tokio::test]
 async fn k18_after_a_sleep_everything_is_tried_again_at_once() {
     let port = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        let free = std::net::TcpListener::bind("127.18.0.1:0").expect("binds");
         free.local_addr().expect("bound").port()
     };
-    let at = address(&format!("/ip4/127.0.0.1/tcp/{port}"));
+    // An address of its own, so that nobody else takes the port meanwhile.
+    let at = address(&format!("/ip4/127.18.0.1/tcp/{port}"));
     let named = mesh::with_node(at.clone(), klp::NodeId(key(1).did()));
     let clock = Arc::new(AtomicU64::new(Timestamp(1_700_000_000_000).0));
     let (wall, relays) = (clock.clone(), vec![named]);
