@@ -1,6 +1,6 @@
 //! One relay, and two that send through it: the greedy one leaves the other its share.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use klp::blob::Held;
@@ -64,11 +64,12 @@ async fn x2_one_greedy_sender_leaves_the_other_its_share() {
         }
     })
     .await;
-    let begun = Instant::now();
+    let before = relay.mesh.service().carried;
     assert_eq!(within(fetch(&taker.mesh, modest.id(), digest)).await, 3 * MIB);
-    let rate = 3.0 / begun.elapsed().as_secs_f64();
-    println!("a fair share is 2 MiB/s, the modest one had {rate:.2} MiB/s beside six greedy streams");
-    assert!(rate > 1.5, "{rate} MiB/s of a fair share of 2 MiB/s");
+    // Of what the relay carried meanwhile, not of the time: a busy machine slows both.
+    let share = 3.0 * MIB as f64 / (relay.mesh.service().carried - before) as f64;
+    println!("the modest one had {share:.2} of what the relay carried, beside six greedy streams");
+    assert!(share > 0.375, "{share} where one half is fair");
     let bytes = relay.mesh.service().bytes_per_second;
     assert!(bytes <= 5 * MIB as u64, "{bytes} bytes a second of 4 MiB");
     greed.iter().for_each(tokio::task::JoinHandle::abort);
