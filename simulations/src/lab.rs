@@ -6,7 +6,7 @@
 //!
 //! # Layout
 //! - `enter`: into that world. `command`: other programs that are called. `trouble`: why something did not hold.
-//! - `net`, `router`, `delay`: the network. `program`, `person`: who is in it.
+//! - `net`, `router`, `delay`, `names`: the network. `program`, `person`: who is in it.
 //! - `stage`: a scenario set up. `play`: its steps. `capture`: what passes a server's network. `matrix`: every router with every other.
 
 mod capture;
@@ -14,6 +14,7 @@ mod command;
 mod delay;
 mod enter;
 mod matrix;
+mod names;
 mod net;
 mod person;
 mod play;
@@ -26,6 +27,7 @@ pub use capture::{CAPTURE, capture};
 pub use delay::{SHUTTLE, shuttle};
 pub use enter::{INSIDE, arrive, enter, lacks};
 pub use matrix::{Matrix, Pair};
+pub use names::{NAMES, names};
 pub use play::play;
 pub use stage::Options;
 pub use trouble::Trouble;

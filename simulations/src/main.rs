@@ -69,7 +69,7 @@ fn pair(text: &str) -> Result<Pair, String> {
 fn main() -> ExitCode {
     let mut words: Vec<String> = std::env::args().collect();
     let is_inside = match words.get(1).map(String::as_str) {
-        Some(lab::SHUTTLE | lab::CAPTURE) => return serve(&words[1..]),
+        Some(lab::SHUTTLE | lab::CAPTURE | lab::NAMES) => return serve(&words[1..]),
         Some(lab::INSIDE) => {
             words.remove(1);
             true
@@ -144,6 +144,7 @@ fn serve(words: &[String]) -> ExitCode {
             let delay = delay.parse().unwrap_or_default();
             lab::shuttle(std::time::Duration::from_millis(delay))
         }
+        [word, book, ..] if word == lab::NAMES => lab::names(Path::new(book)),
         [_, file] => lab::capture(Path::new(file)),
         _ => return ExitCode::from(2),
     };

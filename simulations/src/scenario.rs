@@ -9,6 +9,7 @@
 //! [internet]
 //! delay_ms = 20              # each way, between any two places
 //! loss_percent = 0
+//! names = false              # true: servers are known by name, and the program `names` answers for that
 //!
 //! [[bootstrap]]              # kos-bootstrap, and kos-relay: each on a network of its own, with a public address
 //! name = "hub"

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 use super::command::{inside, ip, run, system};
-use super::router::{PORT, rules};
+use super::router::rules;
 use super::{Trouble, delay};
 use crate::scenario::{Internet, Nat};
 
@@ -233,10 +233,9 @@ impl Net {
         Ok(String::from_utf8_lossy(&output.stdout).split_whitespace().filter_map(|line| line.parse::<u64>().ok()).sum())
     }
 
-    /// Where a program in this place listens, seen from outside: QUIC first, then TCP.
-    pub(super) fn addresses(&self, place: &str) -> Result<[String; 2], Trouble> {
-        let outside = self.known(place)?.outside();
-        Ok([format!("/ip4/{outside}/udp/{PORT}/quic-v1"), format!("/ip4/{outside}/tcp/{PORT}")])
+    /// The public address of each place.
+    pub(super) fn outsides(&self) -> impl Iterator<Item = (&str, Ipv4Addr)> {
+        self.places.iter().map(|(name, place)| (name.as_str(), place.outside()))
     }
 }
 

@@ -148,7 +148,7 @@ impl Playing<'_> {
             Do::Start(name) => self.stage.start(name.as_ref()).map(|()| None),
             Do::Freeze(name) => self.stage.signal(name.as_ref(), "STOP").map(|()| None),
             Do::Thaw(name) => self.stage.signal(name.as_ref(), "CONT").map(|()| None),
-            Do::Readdress(home) => self.stage.net.readdress(home.as_ref()).map(|()| None),
+            Do::Readdress(name) => self.stage.readdress(name.as_ref()).map(|()| None),
             Do::Cut(halves) | Do::Heal(halves) => {
                 let (from, to) = (words(&halves.from), words(&halves.to));
                 let (from, to): (Vec<_>, Vec<_>) =

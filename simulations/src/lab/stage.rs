@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::names::{self, Book};
 use super::net::Net;
 use super::person::Person;
 use super::program::{Program, Recipe};
@@ -34,6 +35,7 @@ pub(super) struct Stage {
     pub(super) people: BTreeMap<String, Person>,
     recipes: BTreeMap<String, Recipe>,
     programs: BTreeMap<String, Program>,
+    book: Option<Book>,
     options: Options,
     name: String,
 }
@@ -46,9 +48,13 @@ impl Stage {
             people: BTreeMap::new(),
             recipes: BTreeMap::new(),
             programs: BTreeMap::new(),
+            book: None,
             options: options.clone(),
             name: scenario.name.clone(),
         };
+        if scenario.internet.names {
+            stage.open_book()?;
+        }
         let (mut hubs, mut relays) = (Vec::new(), BTreeMap::new());
         for hub in &scenario.bootstraps {
             hubs.extend(stage.serve("kos-bootstrap", hub, &hubs.clone())?);
@@ -90,11 +96,13 @@ impl Stage {
     /// A server on a network of its own, and where it is.
     fn serve(&mut self, program: &'static str, server: &Server, hubs: &[String]) -> Result<Vec<String>, Trouble> {
         let name = server.name.as_ref();
-        self.net.place(name, None, None)?;
+        let outside = self.net.place(name, None, None)?;
         let folder = self.folder(name, &server.settings)?;
         let mut words = listening();
         words.extend(["--config".to_owned(), folder.join("kos.toml").display().to_string()]);
-        let at = self.net.addresses(name)?;
+        self.write_book()?;
+        let host = if self.book.is_some() { format!("/dns4/{}", names::full(name)) } else { format!("/ip4/{outside}") };
+        let at = [format!("{host}/udp/{PORT}/quic-v1"), format!("{host}/tcp/{PORT}")];
         words.extend(at.iter().flat_map(|address| ["--external".to_owned(), address.clone()]));
         words.extend(hubs.iter().flat_map(|hub| ["--bootstrap".to_owned(), hub.clone()]));
         self.recipe(name, Recipe { program, namespace: name.clone(), folder, words, log_filter: None });
@@ -135,6 +143,27 @@ impl Stage {
         }
         self.programs.insert(name.to_owned(), program);
         Ok(())
+    }
+
+    /// Gives a place another public address.
+    pub(super) fn readdress(&mut self, place: &str) -> Result<(), Trouble> {
+        self.net.readdress(place)?;
+        self.write_book()
+    }
+
+    /// A server that answers for names.
+    fn open_book(&mut self) -> Result<(), Trouble> {
+        let folder = Path::new(FOLDER).join(names::PLACE);
+        let book = Book::open(&folder, self.net.place(names::PLACE, None, None)?)?;
+        let words = vec![names::NAMES.to_owned(), book.file().display().to_string()];
+        let namespace = names::PLACE.to_owned();
+        self.recipe(names::PLACE, Recipe { program: "kos-simulations", namespace, folder, words, log_filter: None });
+        self.book = Some(book);
+        self.start(names::PLACE)
+    }
+
+    fn write_book(&self) -> Result<(), Trouble> {
+        self.book.as_ref().map_or(Ok(()), |book| book.write(self.net.outsides()))
     }
 
     /// Sends a program a signal.

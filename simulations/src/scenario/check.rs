@@ -14,6 +14,8 @@ type Found = (usize, What);
 const LONGEST: u64 = 3600;
 /// Names become parts of names of network interfaces, which have 15 letters.
 const LETTERS: usize = 12;
+/// The program that answers for names, where they are wanted.
+const NAMES: &str = "names";
 
 pub(super) fn check(scenario: &Scenario) -> Result<(), Found> {
     if scenario.crowd.is_none() && scenario.steps.is_empty() {
@@ -59,6 +61,9 @@ impl<'s> Names<'s> {
             let fits = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
             if text.is_empty() || text.len() > LETTERS || !text.chars().all(fits) {
                 return Err((name.span().start, What::Name(text.clone())));
+            }
+            if scenario.internet.names && text == NAMES {
+                return Err((name.span().start, What::Twice(text.clone())));
             }
             if let Some(other) = seen.insert(text, name.span().start) {
                 return Err((other.max(name.span().start), What::Twice(text.clone())));
@@ -107,6 +112,10 @@ impl<'s> Names<'s> {
 
     /// A node or a server.
     fn program(&self, name: &Name) -> Result<(), Found> {
+        let is_names = self.scenario.internet.names && name.as_ref() == NAMES;
+        if is_names {
+            return Ok(());
+        }
         self.node(name).map(drop).or_else(|_| self.server(name)).map_err(|(at, _)| (at, Self::unknown("program", name)))
     }
 
@@ -166,7 +175,7 @@ impl<'s> Names<'s> {
             Do::Kill(name) | Do::Start(name) | Do::Freeze(name) | Do::Thaw(name) => {
                 self.program(name).map_err(somewhere)
             }
-            Do::Readdress(home) => self.home(home).map_err(somewhere),
+            Do::Readdress(name) => self.place(name).map_err(somewhere),
             Do::Cut(halves) | Do::Heal(halves) => {
                 halves.from.iter().chain(&halves.to).try_for_each(|name| self.place(name)).map_err(somewhere)
             }

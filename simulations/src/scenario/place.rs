@@ -13,6 +13,8 @@ pub struct Internet {
     pub delay_ms: u64,
     /// Packets in a hundred that are lost.
     pub loss_percent: u64,
+    /// Whether servers are known by names only, which the program `names` answers.
+    pub names: bool,
 }
 
 /// A server of ours on a network of its own, with a public address.

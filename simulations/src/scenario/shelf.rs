@@ -7,6 +7,6 @@ macro_rules! shelf {
 /// Name and text of each file.
 pub(super) const FILES: &[(&str, &str)] = shelf![
     "quiet" "lossy" "restless" "split" "lying" "thousand"
-    "two-homes" "provider" "bad-line" "hard-nat" "firewall" "relay-killed" "hub-gone" "moved" "unread" "relays-dead"
+    "two-homes" "provider" "bad-line" "hard-nat" "firewall" "relay-killed" "hub-gone" "names-gone" "moved" "unread" "relays-dead"
     "parted" "sleep" "sleep-asking"
 ];

@@ -38,7 +38,7 @@ pub enum Do {
     Freeze(Name),
     /// It goes on.
     Thaw(Name),
-    /// A home gets another public address.
+    /// A home or a server gets another public address.
     Readdress(Name),
     /// Nothing passes any more between these places.
     Cut(Halves),
