@@ -21,6 +21,7 @@ mod grant;
 mod node;
 mod pair;
 mod passphrase;
+mod queue;
 mod reach;
 mod receipt;
 mod serve;
@@ -77,6 +78,8 @@ enum Verb {
     Find(find::Find),
     /// Ask an agent, here or elsewhere
     Ask(ask::Ask),
+    /// Questions that wait until somebody's node is there
+    Queue(queue::Queue),
     /// What others may do here, and I elsewhere
     Grant(grant::Grant),
     /// Co-signed proof of calls
@@ -157,6 +160,7 @@ impl Verb {
             Self::Agent(verb) => verb.run(terminal).await,
             Self::Find(verb) => verb.run(terminal).await,
             Self::Ask(verb) => verb.run(terminal).await,
+            Self::Queue(verb) => verb.run(terminal).await,
             Self::Grant(verb) => verb.run(terminal).await,
             Self::Receipt(verb) => verb.run(terminal).await,
             Self::Audit(verb) => verb.run(terminal).await,

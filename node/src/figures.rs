@@ -5,6 +5,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use store::outbox::State;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct What {
@@ -33,6 +34,9 @@ pub(crate) struct Figures {
     questions: Family<Came, Counter>,
     balanced: Family<Came, Counter>,
     forwards: Family<Outcome, Counter>,
+    /// Questions that wait for somebody to return.
+    waiting: Gauge,
+    left_queue: Family<Outcome, Counter>,
 }
 
 impl Figures {
@@ -54,6 +58,9 @@ impl Figures {
         );
         let balance = registry.sub_registry_with_prefix("kos_balance");
         balance.register("calls", "Calls to one of several providers, by how it answered", figures.balanced.clone());
+        let queue = registry.sub_registry_with_prefix("kos_queue");
+        queue.register("waiting", "Questions that wait for a contact's node", figures.waiting.clone());
+        queue.register("ended", "Questions that have waited, by what became of them", figures.left_queue.clone());
         // What has not happened yet is shown too, as none.
         for what in ["answer", "card", "gossip", "api"] {
             drop(figures.refusals.get_or_create(&What { what, code: Refusal::Malformed.code() }));
@@ -61,6 +68,9 @@ impl Figures {
         for result in ["answered", "failed"] {
             drop(figures.questions.get_or_create(&Came { result }));
             drop(figures.balanced.get_or_create(&Came { result }));
+        }
+        for state in [State::Answered, State::Failed, State::Expired, State::Dropped] {
+            drop(figures.left_queue.get_or_create(&Outcome { outcome: state.as_str() }));
         }
         for outcome in ["forwarded", Refusal::Budget.code(), Refusal::Denied.code(), Refusal::Unreachable.code()] {
             drop(figures.forwards.get_or_create(&Outcome { outcome }));
@@ -91,6 +101,16 @@ impl Figures {
     /// Counts a request of somebody else's to a third: `forwarded`, or the refusal that ended it.
     pub(crate) fn forwarded(&self, ended: Option<Refusal>) {
         self.forwards.get_or_create(&Outcome { outcome: ended.map_or("forwarded", Refusal::code) }).inc();
+    }
+
+    /// So many questions wait for somebody to return.
+    pub(crate) fn waits(&self, questions: usize) {
+        self.waiting.set(i64::try_from(questions).unwrap_or(i64::MAX));
+    }
+
+    /// A question waits no longer.
+    pub(crate) fn left_queue(&self, state: State) {
+        self.left_queue.get_or_create(&Outcome { outcome: state.as_str() }).inc();
     }
 
     /// One of several providers was asked.

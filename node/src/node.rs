@@ -38,6 +38,8 @@ pub struct Node {
     pub directory: services::directory::Directory,
     /// Asking agents.
     pub calls: services::calls::Calls,
+    /// Questions that wait for others.
+    pub queue: services::queue::Queue,
     /// Grants.
     pub grants: services::grants::Grants,
     /// Pairing.
@@ -107,7 +109,11 @@ impl Node {
             reach,
             peers,
             agents: self.agents.list(None).await?,
-            queue: view::Queue { running: load.running as u64, waiting: load.waiting as u64 },
+            queue: view::Queue {
+                running: load.running as u64,
+                waiting: load.waiting as u64,
+                later: self.queue.len() as u64,
+            },
             health,
             listen,
             api: self.api.lock().unwrap_or_else(PoisonError::into_inner).clone(),

@@ -8,6 +8,7 @@ pub mod directory;
 pub(crate) mod forwarding;
 pub mod grants;
 pub mod pairing;
+pub mod queue;
 pub mod reach;
 pub mod receipts;
 pub(crate) mod revocations;

@@ -4,6 +4,7 @@
 
 mod ledger;
 mod pairing;
+mod queue;
 mod reach;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use utoipa::ToSchema;
 
 pub use ledger::{AuditCheck, AuditEntry, ExportedEntry, Grant, Receipt, ReceiptCheck, Signer, Vault};
 pub use pairing::{PairCode, PairState, Paired};
+pub use queue::{Queued, Why};
 pub use reach::{Attempt, Check, Doctor, Move, Netcheck, NetcheckAddress, NetcheckRelay, Ping, RelayUse, Route};
 
 /// `kos status`.
@@ -36,7 +38,7 @@ pub struct Status {
     pub peers: u64,
     /// Agents on this node.
     pub agents: Vec<Agent>,
-    /// Calls that run or wait.
+    /// Calls that run or wait, and questions that wait for others.
     pub queue: Queue,
     /// Each component's state: `ok`, or what is wrong.
     pub health: BTreeMap<String, String>,
@@ -72,6 +74,8 @@ pub struct Queue {
     pub running: u64,
     /// Calls that wait for their turn.
     pub waiting: u64,
+    /// Questions of mine that wait until somebody's node is there.
+    pub later: u64,
 }
 
 /// `kos up`.

@@ -8,6 +8,7 @@ KNOWN = {
     "/v1/contacts": {"name": "bert"},
     "/v1/agents": {"name": "birds"},
     "/v1/grants": {"id": os.environ.get("KNOWN_GRANT", "")},
+    "/v1/queue": {"id": os.environ.get("KNOWN_QUEUED", "")},
     "/v1/receipts": {"id": os.environ.get("KNOWN_RECEIPT", "")},
     "/v1/vaults": {"vault": "office", "name": "mail"},
     "/v1/config": {"key": "vault.lock_after_s"},
@@ -45,7 +46,7 @@ def map_body(context, body):
     if path == "/v1/agents/serve" and str(body.get("path", "")).startswith("/"):
         body["path"] = os.environ["KNOWN_FOLDER"]
     if path == "/v1/ask" and isinstance(body.get("who"), str) and len(body["who"]) % 2 == 0:
-        body["who"] = "self/birds"
+        body["who"] = "carl/birds" if body.get("later") is True else "self/birds"
     if path == "/v1/grants" and isinstance(body.get("who"), str):
         body.update(who="bert", what="birds.ask")
     return body

@@ -44,7 +44,8 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// A person who has something of every kind: an agent, a contact with a grant, a receipt, vaults with a secret.
+/// A person who has something of every kind: an agent, a contact with a grant, a receipt, a question for somebody who is away, vaults with
+/// a secret.
 fn furnished(ada: &Shell, bert: &Shell) -> (Value, Vec<(&'static str, String)>) {
     let up = ada.up(&[]);
     bert.up(&[]);
@@ -55,7 +56,13 @@ fn furnished(ada: &Shell, bert: &Shell) -> (Value, Vec<(&'static str, String)>) 
     bert.ok(&["contact", "add", &ada.ticket(), "--as", "ada"]);
     let grant = ada.ok(&["grant", "add", "bert", "birds.ask", "--calls", "20"])["id"].as_str().unwrap().to_owned();
     let receipt = ada.ok(&["ask", "self/birds", "where is the heron?"])["receipt"].as_str().unwrap().to_owned();
-    let known = vec![("KNOWN_FOLDER", birds), ("KNOWN_GRANT", grant), ("KNOWN_RECEIPT", receipt)];
+    let carl = Shell::new();
+    carl.up(&[]);
+    ada.ok(&["contact", "add", &carl.ticket(), "--as", "carl"]);
+    carl.ok(&["down"]);
+    let queued = ada.ok(&["ask", "carl/birds", "where is the heron?", "--later"])["id"].as_str().unwrap().to_owned();
+    let known =
+        vec![("KNOWN_FOLDER", birds), ("KNOWN_GRANT", grant), ("KNOWN_RECEIPT", receipt), ("KNOWN_QUEUED", queued)];
     (up, known)
 }
 

@@ -167,6 +167,7 @@ async fn k18_calls_to_any_of_three_equal_providers_are_spread_and_go_on_without_
             match parts.recv().await.unwrap() {
                 Part::Chunk(_) => {}
                 Part::Done(asked) => return asked.owner,
+                Part::Queued(queued) => panic!("it waits: {queued:?}"),
                 Part::Failed(fault) => panic!("{fault}: {}", fault.hint),
             }
         }

@@ -21,6 +21,7 @@ mod full;
 mod idle;
 mod interop;
 mod killed;
+mod later;
 mod local_api;
 mod observed;
 mod operators;

@@ -103,6 +103,7 @@ impl Person {
             match part {
                 Part::Chunk(chunk) => chunks.push(chunk),
                 Part::Done(asked) => return Ok((chunks, *asked)),
+                Part::Queued(queued) => panic!("it waits: {queued:?}"),
                 Part::Failed(fault) => return Err(fault),
             }
         }

@@ -32,6 +32,15 @@ pub(super) struct Ask {
     /// The capability to use
     #[arg(long, default_value = "ask")]
     capability: String,
+    /// If the contact's node is not there: keep the question, and ask by itself when it is
+    #[arg(long)]
+    later: bool,
+    /// Among questions that wait: low, normal or urgent, which goes first
+    #[arg(long, requires = "later", value_parser = ["low", "normal", "urgent"])]
+    priority: Option<String>,
+    /// Seconds until a question that waits is given up; a week when absent, which is the most
+    #[arg(long, value_name = "S", requires = "later", value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    deadline: Option<u64>,
     /// With --json: one line for each piece of the answer before the last
     #[arg(long, requires = "json")]
     stream: bool,
@@ -57,6 +66,11 @@ impl Ask {
             json!({ "who": self.who, "text": self.text.join(" "), "args": args, "capability": self.capability });
         if let Some(seconds) = self.timeout {
             question["timeout_s"] = seconds.into();
+        }
+        if self.later {
+            question["later"] = true.into();
+            question["priority"] = self.priority.into();
+            question["deadline_s"] = self.deadline.into();
         }
         let call = Call::post("/v1/ask").json(&question)?;
         let asking = async { show(terminal.client.events(call).await?, terminal, self.stream).await };
@@ -102,6 +116,16 @@ async fn show(mut events: Events, terminal: &Terminal, stream: bool) -> Result<A
                 let ended = if exit == 0 { String::new() } else { format!("{}, ", line(&asked.status)) };
                 terminal.note(&format!("-- {ended}{proof}, {}, {} ms, receipt {receipt}", asked.path, asked.rtt_ms));
                 return Ok(Answer::silent().exit(exit));
+            }
+            "queued" => {
+                let queued: view::Queued = read(&event.data)?;
+                return terminal.answer(&queued, |queued| {
+                    let (id, who) = (short(&queued.id), line(&queued.who));
+                    format!(
+                        "queued {id}: {who} is asked when its node is there, until {}\nsee `kos queue show {id}`",
+                        queued.expires
+                    )
+                });
             }
             "error" => {
                 if !at_line_start {

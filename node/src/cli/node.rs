@@ -29,6 +29,7 @@ fn show_status(status: &view::Status) -> String {
     let health = if ill.is_empty() { "ok".to_owned() } else { ill };
     let agents = status.agents.iter().map(|agent| format!("{} ({})", agent.name, agent.state));
     let calls = format!("{} running, {} waiting", status.queue.running, status.queue.waiting);
+    let later = if status.queue.later > 0 { format!("{} for later", status.queue.later) } else { String::new() };
     fields(&[
         ("owner", status.did.clone()),
         ("node", status.node.clone()),
@@ -39,6 +40,7 @@ fn show_status(status: &view::Status) -> String {
         ("peers", status.peers.to_string()),
         ("agents", agents.collect::<Vec<_>>().join(", ")),
         ("calls", calls),
+        ("questions", later),
         ("listen", status.listen.join(" ")),
         ("api", status.api.clone()),
     ])

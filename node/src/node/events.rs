@@ -57,6 +57,7 @@ impl Node {
                 Event::Opened { hello, path } => {
                     principals.opened(&hello);
                     self.directory.heard(hello.node);
+                    self.queue.met(&hello.node);
                     self.reach.opened(&hello, &path);
                     self.bus.say(
                         "peer.opened",
@@ -83,6 +84,7 @@ impl Node {
                 }
                 Event::Found { node, addresses } => {
                     self.outbound.saw(node, addresses);
+                    self.queue.met(&node);
                     self.bus.say("peer.found", json!({ "node": node.to_string() }));
                 }
                 Event::Reach(reach) => self.bus.say("reach.changed", json!({ "state": reach.as_str() })),
@@ -123,7 +125,7 @@ impl Node {
 
     async fn judge(&self, gossip: Gossip) {
         let learnt = match gossip.topic {
-            Topic::Directory => self.directory.learn(&gossip.body).await,
+            Topic::Directory => self.directory.learn(&gossip.body).await.map(|node| self.queue.met(&node)),
             Topic::Revocations => self.grants.learn_revocation(&Signed::from_bytes(gossip.body.to_vec())).await,
         };
         if let Err(refusal) = &learnt {

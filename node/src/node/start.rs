@@ -2,6 +2,7 @@
 
 mod closed;
 mod opening;
+mod put_off;
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -34,10 +35,12 @@ use crate::principal::Principals;
 pub(crate) use closed::closed_home;
 use closed::{busy_home, closed_store, in_part};
 use opening::{introducer, open_mesh};
+pub(super) use put_off::PutOff;
+use put_off::interrupt;
 
 use crate::services::{
-    agents, audit, calls, contacts, directory, forwarding, grants, pairing, reach, receipts, revocations, settings,
-    vaults,
+    agents, audit, calls, contacts, directory, forwarding, grants, pairing, queue, reach, receipts, revocations,
+    settings, vaults,
 };
 
 /// What a node is started with.
@@ -108,32 +111,6 @@ impl Components {
             None => self.clock.ok(),
         }
     }
-}
-
-/// What a full disk kept the start from doing, for later.
-pub(super) struct PutOff {
-    left_open: store::requests::LeftOpen,
-}
-
-impl PutOff {
-    /// Tries once more.
-    pub(super) async fn try_again(&mut self, store: &store::Store, now: klp::Timestamp) -> Result<(), StoreError> {
-        if self.left_open.is_empty() {
-            return Ok(());
-        }
-        interrupt(store, &self.left_open, now).await?;
-        self.left_open = store::requests::LeftOpen::default();
-        Ok(())
-    }
-}
-
-async fn interrupt(
-    store: &store::Store,
-    left: &store::requests::LeftOpen,
-    now: klp::Timestamp,
-) -> Result<(), StoreError> {
-    let left = left.clone();
-    store.write(move |tx| store::requests::interrupt(tx, left, now).map(drop)).await
 }
 
 /// What the first steps give to the later ones.
@@ -238,6 +215,7 @@ impl Node {
                 node.answer(&principals);
                 node.pairing.open(&node.inbound).await?;
                 node.grants.refresh_offers().await?;
+                node.queue.open().await?;
                 for topic in mesh::Topic::ALL {
                     ground.outbound.mesh().subscribe(topic, true).await.map_err(Fault::internal)?;
                 }
@@ -245,7 +223,7 @@ impl Node {
             })
             .await?;
         let components = Components { store: store_is, mesh: mesh_is, agents: agents_are, clock: clock_is };
-        let put_off = PutOff { left_open };
+        let put_off = PutOff::new(left_open);
         node.run(ground, principals, events, (components, put_off), registry, home_lock, driver, stopped_sender)
             .await?;
         Ok(node)
@@ -295,6 +273,7 @@ impl Node {
                 directory::Around { mdns: config.mdns, upnp: config.reach.upnp },
             )),
             tokio::spawn(self.reach.clone().watch()),
+            tokio::spawn(self.queue.clone().run(self.stop.clone())),
             tokio::spawn(self.clone().share(config.events.share.clone())),
             tokio::spawn(self.clone().tick(components, put_off, !config.basics.bootstrap.is_empty())),
         ];
@@ -405,6 +384,7 @@ fn assemble(
         revocations: revocations.clone(),
         principals: principals.clone(),
     });
+    let queue = queue::Queue::new(store(), clock(), bus(), people(), outbound(), calls.clone());
     let forwarding = forwarding::Forwarding::new(forwarding::Needs {
         store: store(),
         clock: clock(),
@@ -421,6 +401,7 @@ fn assemble(
         agents,
         directory,
         calls,
+        queue,
         grants,
         pairing,
         receipts,

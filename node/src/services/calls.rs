@@ -3,8 +3,10 @@
 mod any;
 mod ask;
 mod coming;
+mod later;
 mod perform;
 mod permit;
+mod whom;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use crate::principal::Principals;
 use crate::view;
 
 pub(in crate::services) use permit::{Known, budget, stored};
+pub(in crate::services) use whom::Place;
 
 /// Chunks between the work and the wire: the session has its own bound behind this.
 const CHUNKS: usize = 4;
@@ -60,6 +63,8 @@ pub enum Part {
     Chunk(String),
     /// The end.
     Done(Box<view::Asked>),
+    /// It waits until the other node is there.
+    Queued(Box<view::Queued>),
     /// It did not work.
     Failed(Fault),
 }

@@ -330,7 +330,7 @@ impl Directory {
     ///
     /// # Errors
     /// `malformed`, `signature`, `expired`: nothing of it is kept.
-    pub(crate) async fn learn(&self, body: &Bytes) -> Result<(), Refusal> {
+    pub(crate) async fn learn(&self, body: &Bytes) -> Result<NodeId, Refusal> {
         let entry = CardEntry::from_bytes(body, limits::GOSSIP).map_err(|_| Refusal::Malformed)?;
         let (card, agent) = believes(&entry, None, self.clock.now())?;
         if !self.stands(&agent) {
@@ -340,7 +340,7 @@ impl Directory {
             self.pulse().stirred(card.node, Instant::now());
             self.remember(&entry, &card).await.map_err(|fault| fault.refusal)?;
         }
-        Ok(())
+        Ok(card.node)
     }
 
     /// A card as this node shows it of itself: of no other node, and of no revoked agent.

@@ -10,6 +10,7 @@ mod find;
 mod grants;
 mod node;
 mod pairing;
+mod queue;
 mod receipts;
 mod secrets;
 mod vaults;
@@ -64,6 +65,9 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("POST", "/v1/agents/{name}/resume"),
     ("GET", "/v1/find"),
     ("POST", "/v1/ask"),
+    ("GET", "/v1/queue"),
+    ("GET", "/v1/queue/{id}"),
+    ("DELETE", "/v1/queue/{id}"),
     ("GET", "/v1/grants"),
     ("POST", "/v1/grants"),
     ("GET", "/v1/grants/{id}"),
@@ -143,6 +147,8 @@ fn table() -> OpenApiRouter<Face> {
         .routes(routes!(agents::resume))
         .routes(routes!(find::find))
         .routes(routes!(ask::ask))
+        .routes(routes!(queue::list))
+        .routes(routes!(queue::show, queue::drop))
         .routes(routes!(grants::list, grants::add))
         .routes(routes!(grants::show))
         .routes(routes!(grants::delegate))

@@ -34,8 +34,8 @@ pub(crate) struct Format {
 }
 
 impl Format {
-    /// Format 2 has the table of pairing codes; a migration makes every table that is missing.
-    pub(crate) const CURRENT: Self = Self { known: 2, steps: &[|_| Ok(())] };
+    /// Format 2 has the table of pairing codes, format 3 that of waiting questions; a migration makes every table that is missing.
+    pub(crate) const CURRENT: Self = Self { known: 3, steps: &[|_| Ok(()), |_| Ok(())] };
 }
 
 /// What the rows are kept in.

@@ -12,6 +12,7 @@ mod file;
 pub mod grants;
 pub mod home;
 pub mod identity;
+pub mod outbox;
 pub mod pairings;
 mod passphrase;
 pub mod receipts;

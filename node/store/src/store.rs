@@ -234,6 +234,7 @@ impl Store {
             crate::requests::forget_expired(tx, now)?;
             crate::records::drop_expired(tx, now)?;
             crate::pairings::forget_expired(tx, now)?;
+            crate::outbox::forget_ended(tx, now)?;
             audit::checkpoint_if_due(tx, now)
         })
         .await

@@ -86,6 +86,8 @@ tables! {
     DenialDays "denial_days";
     /// HMAC(mailbox) to a pairing code.
     Pairings "pairings";
+    /// HMAC(id) to a question that waits for somebody to return.
+    Outbox "outbox";
 }
 
 /// The keys of all tables, derived once.

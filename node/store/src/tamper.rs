@@ -157,8 +157,8 @@ fn fail(_: &redb::WriteTransaction) -> Result<(), redb::Error> {
 
 #[tokio::test]
 async fn an_older_format_is_migrated_after_a_copy_and_a_newer_one_refused_by_name() {
-    const LATER: Format = Format { known: 3, steps: &[fail as Step, add_setting] };
-    const FAILING: Format = Format { known: 3, steps: &[add_setting as Step, fail] };
+    const LATER: Format = Format { known: 4, steps: &[fail as Step, fail, add_setting] };
+    const FAILING: Format = Format { known: 4, steps: &[fail as Step, add_setting, fail] };
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("kos.redb");
     let store = on_disk(folder.path());
@@ -171,26 +171,34 @@ async fn an_older_format_is_migrated_after_a_copy_and_a_newer_one_refused_by_nam
     drop(Content::open(&path, &LATER, Timestamp(2)).expect("migrates"));
     assert!(rows(&path, Table::Check).iter().any(|(key, _)| key == b"migrated"));
     let newer = Store::open(&path, &database_key(), &audit_key(), None, Timestamp(3));
-    assert!(matches!(newer, Err(OpenError::Newer { found: 3, known: 2 })));
-    let copy = folder.path().join("kos.redb.format-2");
+    assert!(matches!(newer, Err(OpenError::Newer { found: 4, known: 3 })));
+    let copy = folder.path().join("kos.redb.format-3");
     let store = Store::open(&copy, &database_key(), &audit_key(), None, Timestamp(3)).expect("the copy opens");
     assert_eq!(get(&store, "kept").expect("reads").as_deref(), Some("yes"));
 }
 
 #[tokio::test]
-async fn a_file_of_format_1_gets_the_table_of_pairing_codes() {
-    const FIRST: Format = Format { known: 1, steps: &[] };
-    let folder = tempfile::tempdir().expect("folder");
-    let path = folder.path().join("kos.redb");
-    drop(Content::open(&path, &FIRST, Timestamp(1)).expect("makes"));
-    let database = redb::Database::open(&path).expect("opens");
-    let transaction = database.begin_write().expect("begins");
-    assert!(transaction.delete_table(definition(Table::Pairings)).expect("deletes"), "format 1 had none");
-    transaction.commit().expect("commits");
-    drop(database);
-    let store = on_disk(folder.path());
-    assert_eq!(crate::pairings::list(&store.view().expect("view")).expect("reads"), []);
-    assert!(folder.path().join("kos.redb.format-1").is_file());
+async fn a_file_of_an_older_format_gets_the_tables_that_came_since() {
+    let formats: [(Format, &[Table]); 2] = [
+        (Format { known: 1, steps: &[] }, &[Table::Pairings, Table::Outbox]),
+        (Format { known: 2, steps: &[|_| Ok(())] }, &[Table::Outbox]),
+    ];
+    for (format, missing) in formats {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("kos.redb");
+        drop(Content::open(&path, &format, Timestamp(1)).expect("makes"));
+        let database = redb::Database::open(&path).expect("opens");
+        let transaction = database.begin_write().expect("begins");
+        for table in missing {
+            assert!(transaction.delete_table(definition(*table)).expect("deletes"), "format {} had none", format.known);
+        }
+        transaction.commit().expect("commits");
+        drop(database);
+        let store = on_disk(folder.path());
+        assert_eq!(crate::pairings::list(&store.view().expect("view")).expect("reads"), []);
+        assert_eq!(crate::outbox::list(&store.view().expect("view")).expect("reads"), []);
+        assert!(folder.path().join(format!("kos.redb.format-{}", format.known)).is_file());
+    }
 }
 
 /// Holds the writer until told to go on, so that what is sent meanwhile shares a batch.

@@ -9,7 +9,8 @@ use klp::{AgentId, Refusal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::ask::{Target, is_about_grant};
+use super::ask::is_about_grant;
+use super::whom::Target;
 use super::{Ask, CHUNKS, Calls, Part};
 use crate::entropy;
 use crate::fault::Fault;
@@ -141,7 +142,7 @@ impl Calls {
         for _ in 0..TRIES {
             let Some((index, mut under_way)) = self.balance.take(&targets, self.outbound.figures())? else { break };
             let target = targets.swap_remove(index);
-            match self.run(&target, ask, deadline, parts).await {
+            match self.run(&target, ask, None, deadline, parts).await {
                 Ok(asked) => {
                     under_way.answered = true;
                     return Ok(asked);

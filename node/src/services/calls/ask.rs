@@ -4,18 +4,20 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use klp::message::{Answered, Call, kind};
-use klp::statement::card::Card;
 use klp::statement::grant::Grant;
 use klp::statement::receipt::{Acknowledgement, Order, Outcome, check_outcome, request_digest};
-use klp::{AgentId, Cbor as _, Digest, NodeId, OwnerId, Refusal, Verified, limits};
+use klp::{Cbor as _, Digest, Refusal, Verified, limits};
 use sha2::Digest as _;
 use store::audit::Entry;
 use store::receipts::{self, Role};
+use store::{StoreError, outbox};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::coming::Coming;
+use super::later;
+use super::whom::Target;
 use super::{Ask, CHUNKS, Calls, Part};
 use crate::address::{Address, Who};
 use crate::fault::Fault;
@@ -28,14 +30,6 @@ const MAX_BYTES: u64 = receipts::ANSWER as u64;
 /// Grants that are tried for one call, the newest first.
 const TRIES: usize = 3;
 
-/// Which agent is asked, and where.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) owner: OwnerId,
-    pub(super) node: NodeId,
-    pub(super) agent: AgentId,
-}
-
 impl Calls {
     /// Asks. Dropping the receiver cancels the call, on the other side too.
     ///
@@ -43,13 +37,7 @@ impl Calls {
     /// `invalid`, `not_found`, `denied`, `unreachable`, `busy`; later failures come as [`Part::Failed`].
     pub async fn ask(&self, ask: Ask) -> Result<mpsc::Receiver<Part>, Fault> {
         let address = Address::parse(&ask.who)?;
-        let oversized = ask.arguments.values().any(|value| value.len() > limits::ARGUMENT);
-        if oversized || ask.arguments.len() > limits::ARGUMENTS {
-            return Err(Fault::new(
-                Refusal::TooLarge,
-                format!("an argument may have {} bytes, and a call {} arguments", limits::ARGUMENT, limits::ARGUMENTS),
-            ));
-        }
+        Self::check(&ask)?;
         let deadline = Instant::now() + ask.timeout;
         if address.who == Who::Any {
             return self.ask_any(ask, address.agent, deadline).await;
@@ -66,10 +54,10 @@ impl Calls {
         tokio::spawn(async move {
             let told = parts.clone();
             let work = async {
-                match calls.run(&target, &ask, deadline, &parts).await {
+                match calls.run(&target, &ask, None, deadline, &parts).await {
                     // What was shown a while ago may be elsewhere by now.
                     Err(fault) if known && may_have_moved(fault.refusal) => match calls.resolve(&address).await {
-                        Ok(now) if now != target => calls.run(&now, &ask, deadline, &parts).await,
+                        Ok(now) if now != target => calls.run(&now, &ask, None, deadline, &parts).await,
                         _ => Err(fault),
                     },
                     ended => ended,
@@ -87,108 +75,27 @@ impl Calls {
         Ok(receiver)
     }
 
-    /// Who is meant, and where their agent is.
-    async fn resolve(&self, address: &Address) -> Result<Target, Fault> {
-        let name = address.agent.as_deref();
-        match &address.who {
-            Who::Me => self.own(name.unwrap_or_default()),
-            Who::Any => Err(Refusal::Invalid.into()),
-            Who::Petname(petname) => {
-                let contact = self.people.named(petname).ok_or_else(|| {
-                    Fault::not_found("contact", petname)
-                        .hint("see `kos contact list`; add somebody with `kos contact add`")
-                })?;
-                self.at_contact(&contact, name.unwrap_or_default()).await
-            }
-            Who::Did(did) => {
-                if *did == self.me.owner().0 || *did == self.me.node().0 {
-                    return self.own(name.unwrap_or_default());
-                }
-                if let Some(own) = self.agents.by_id(&AgentId(*did)) {
-                    return self.own(&own.manifest.name);
-                }
-                let contact = self.people.owner(&OwnerId(*did)).or_else(|| self.people.node(&NodeId(*did)));
-                if let (Some(contact), Some(name)) = (&contact, name) {
-                    return self.at_contact(contact, name).await;
-                }
-                // A grant that I hold says where its agent lives, also when its card is not shown to me.
-                if let Some(chain) = self.grants.for_agent(&AgentId(*did)).await?.first()
-                    && let Some(last) = chain.last()
-                {
-                    return Ok(Target { owner: chain[0].issuer, node: last.node, agent: last.agent });
-                }
-                let card = self.agents_of(*did, name).await?;
-                Ok(Target { owner: card.owner, node: card.node, agent: card.agent })
-            }
+    /// Whether a call may be as large as this.
+    ///
+    /// # Errors
+    /// `too_large`
+    pub(in crate::services) fn check(ask: &Ask) -> Result<(), Fault> {
+        let oversized = ask.arguments.values().any(|value| value.len() > limits::ARGUMENT);
+        if oversized || ask.arguments.len() > limits::ARGUMENTS {
+            return Err(Fault::new(
+                Refusal::TooLarge,
+                format!("an argument may have {} bytes, and a call {} arguments", limits::ARGUMENT, limits::ARGUMENTS),
+            ));
         }
+        Ok(())
     }
 
-    /// The agent of a contact as its node has shown it within the life of a card. While that node is there it is not asked again before
-    /// each call: a call that it refuses costs it no more than the question would.
-    async fn shown(&self, address: &Address) -> Result<Option<Target>, Fault> {
-        let Who::Petname(petname) = &address.who else { return Ok(None) };
-        let (Some(contact), Some(name)) = (self.people.named(petname), &address.agent) else { return Ok(None) };
-        let cards = self.directory.remembered_of(contact.owner).await?;
-        let there =
-            |node: &NodeId| contact.nodes.iter().any(|device| device.node == *node) && self.outbound.is_reached(*node);
-        let named = cards.iter().filter(|card| card.name == *name && there(&card.node));
-        Ok(named.max_by_key(|card| card.seq).map(|card| Target {
-            owner: card.owner,
-            node: card.node,
-            agent: card.agent,
-        }))
-    }
-
-    fn own(&self, name: &str) -> Result<Target, Fault> {
-        let agent =
-            self.agents.named(name).ok_or_else(|| Fault::not_found("agent", name).hint("see `kos agent list`"))?;
-        Ok(Target { owner: self.me.owner(), node: self.me.node(), agent: agent.id })
-    }
-
-    async fn at_contact(&self, contact: &store::contacts::Contact, name: &str) -> Result<Target, Fault> {
-        let wanted = |card: &&Verified<Card>| card.name == name && card.owner == contact.owner;
-        let target = |card: &Verified<Card>| Target { owner: card.owner, node: card.node, agent: card.agent };
-        let mut last = Fault::from(Refusal::Unreachable);
-        for device in &contact.nodes {
-            match self.directory.cards_at(device.node, None, None).await {
-                Ok(cards) => match cards.iter().find(wanted) {
-                    Some(card) => return Ok(target(card)),
-                    None => {
-                        last = Fault::new(
-                            Refusal::Denied,
-                            format!(
-                                "{} shows you no agent \"{name}\": there is none, or you have no grant for it",
-                                contact.name
-                            ),
-                        )
-                        .hint("ask its owner for a grant; `kos contact show` lists what you may see");
-                    }
-                },
-                Err(fault) => last = fault,
-            }
-        }
-        // An agent that was shown before may still tell the holder of a grant why it is not shown any more.
-        let remembered = self.directory.remembered().await?;
-        remembered.iter().find(wanted).filter(|_| last.refusal == Refusal::Denied).map(target).ok_or(last)
-    }
-
-    async fn agents_of(&self, did: klp::Did, name: Option<&str>) -> Result<Verified<Card>, Fault> {
-        let cards = self.directory.cards_of(did).await?;
-        let wanted = |card: &&Verified<Card>| {
-            card.agent.0 == did
-                || name.is_some_and(|name| card.name == name && (card.owner.0 == did || card.node.0 == did))
-        };
-        cards.iter().find(wanted).cloned().ok_or_else(|| {
-            Fault::new(Refusal::NotFound, format!("no agent of {} is to be found", did.short()))
-                .hint("its node may be down, or its owner does not list it; ask them for a ticket")
-        })
-    }
-
-    /// One call, with the grants that are held for it, the newest first.
+    /// One call, with the grants that are held for it, the newest first; for a question that has waited, or for none.
     pub(super) async fn run(
         &self,
         target: &Target,
         ask: &Ask,
+        waited: Option<Digest>,
         deadline: Instant,
         parts: &mpsc::Sender<Part>,
     ) -> Result<view::Asked, Fault> {
@@ -201,7 +108,7 @@ impl Calls {
             for chain in &chains {
                 let seq = chain.last().map_or(0, |last| last.seq);
                 tried.extend(chain.last().map(Verified::id));
-                match self.attempt(target, ask, chain, deadline, parts).await {
+                match self.attempt(target, ask, waited, chain, deadline, parts).await {
                     // Another grant may still have what this one has not.
                     Err(fault) if is_about_grant(fault.refusal) => {
                         if refused.as_ref().is_none_or(|(newest, _)| seq > *newest) {
@@ -241,10 +148,16 @@ impl Calls {
         &self,
         target: &Target,
         ask: &Ask,
+        waited: Option<Digest>,
         chain: &[Verified<Grant>],
         deadline: Instant,
         parts: &mpsc::Sender<Part>,
     ) -> Result<view::Asked, Fault> {
+        if waited.is_some() {
+            // Its order is made when it can leave, so that it is fresh and there are no others that never did.
+            self.outbound.introduce(target.node).await?;
+        }
+        let by_session = self.outbound.path_now(target.node).is_some();
         let salt = crate::entropy::bytes::<16>()?;
         let asking = Asking { salt, arguments: ask.arguments.clone() };
         let order = self.order(target, ask, &asking, chain.last().map(Verified::id))?;
@@ -252,21 +165,35 @@ impl Calls {
         let (id, now) = (order.id(), self.clock.now());
         let _under_way = self.receipts.begin(id, Role::Asked);
         let entry = Entry::new("call", "ordered", now).by(Some(self.me.owner().0)).on(target.agent).with("order", id);
-        self.store
-            .write(move |tx| {
-                receipts::put(tx, &receipt)?;
-                tx.audit(entry)?;
-                Ok::<_, store::StoreError>(())
-            })
-            .await?;
+        let entry = waited.iter().fold(entry, |entry, waited| entry.with("queued", waited));
+        let leaves = self.store.write(move |tx| {
+            if let Some(waited) = waited
+                && !outbox::dispatch(tx, &waited, id, now)?
+            {
+                return Ok::<_, StoreError>(false);
+            }
+            receipts::put(tx, &receipt)?;
+            tx.audit(entry)?;
+            Ok(true)
+        });
+        if !leaves.await? {
+            return Err(Refusal::Cancelled.into());
+        }
         let sent = Instant::now();
         let mut coming = Coming::new();
-        let (answered, path) = if target.node == self.me.node() {
-            (self.ask_here(&order, asking, &mut coming, sent, parts).await?, "local".to_owned())
+        let came = if target.node == self.me.node() {
+            self.ask_here(&order, asking, &mut coming, sent, parts).await.map(|answered| (answered, "local".to_owned()))
         } else {
-            self.ask_there(target, &order, asking, chain, deadline, &mut coming, sent, parts).await?
+            self.ask_there(target, &order, asking, chain, deadline, &mut coming, sent, parts).await
         };
-        self.finish(target, &order, answered, coming, path).await
+        if let (Some(waited), Err(fault)) = (waited, &came)
+            && was_not_done(fault.refusal, by_session)
+        {
+            let now = self.clock.now();
+            self.store.write(move |tx| outbox::undone(tx, &waited, now)).await?;
+        }
+        let (answered, path) = came?;
+        self.finish(target, &order, answered, coming, path, waited).await
     }
 
     fn order(
@@ -318,7 +245,7 @@ impl Calls {
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is a different thing that one call needs")]
-    async fn ask_there(
+    pub(super) async fn ask_there(
         &self,
         target: &Target,
         order: &Verified<Order>,
@@ -355,13 +282,14 @@ impl Calls {
     }
 
     /// Checks what came, keeps it, and acknowledges it.
-    async fn finish(
+    pub(super) async fn finish(
         &self,
         target: &Target,
         order: &Verified<Order>,
         answered: Answered,
-        mut coming: Coming,
+        coming: Coming,
         path: String,
+        waited: Option<Digest>,
     ) -> Result<view::Asked, Fault> {
         let unproven = |what: &str| Fault::new(Refusal::Signature, format!("the answer is not proven: {what}"));
         let outcome = answered.outcome.verify().map_err(|error| unproven(&error.to_string()))?;
@@ -378,7 +306,8 @@ impl Calls {
         }
         let acknowledgement =
             self.me.sign(Acknowledgement { outcome: outcome.id(), bytes: coming.bytes, at: self.clock.now() });
-        self.keep(order.id(), &outcome, &answered, acknowledgement.signed().as_bytes().to_vec(), &mut coming).await?;
+        let acknowledged = acknowledgement.signed().as_bytes().to_vec();
+        self.keep(order.id(), &outcome, &answered, acknowledged, &coming, waited).await?;
         if target.node != self.me.node() {
             self.receipts.acknowledge(target.node, order.id(), acknowledgement);
         }
@@ -401,10 +330,11 @@ impl Calls {
         outcome: &Verified<Outcome>,
         answered: &Answered,
         acknowledgement: Vec<u8>,
-        coming: &mut Coming,
+        coming: &Coming,
+        waited: Option<Digest>,
     ) -> Result<(), Fault> {
         let (signed, certificate) = (outcome.signed().as_bytes().to_vec(), answered.agent.to_bytes());
-        let (answer, now, status) = (coming.kept.clone(), self.clock.now(), outcome.status.as_str());
+        let (answer, now, outcome_status) = (coming.kept.clone(), self.clock.now(), outcome.status);
         let (actor, bytes) = (outcome.agent.0, outcome.bytes);
         self.store
             .write(move |tx| {
@@ -415,9 +345,12 @@ impl Calls {
                     receipt.answer = answer;
                     receipts::put(tx, &receipt)?;
                 }
+                if let Some(waited) = waited {
+                    later::answered(tx, &waited, outcome_status, now)?;
+                }
                 let entry = Entry::new("call", "answered", now).by(Some(actor)).on(id);
-                tx.audit(entry.with("status", status).with("bytes", bytes))?;
-                Ok::<_, store::StoreError>(())
+                tx.audit(entry.with("status", outcome_status.as_str()).with("bytes", bytes))?;
+                Ok::<_, StoreError>(())
             })
             .await?;
         Ok(())
@@ -427,6 +360,24 @@ impl Calls {
 /// Refusals after which it is worth asking where the agent is now; none of them comes after the call has run.
 fn may_have_moved(refusal: Refusal) -> bool {
     matches!(refusal, Refusal::Denied | Refusal::NotFound | Refusal::Revoked | Refusal::Unreachable)
+}
+
+/// Whether an order that was sent for the first time was certainly not carried out: it did not leave, or was refused before the work.
+fn was_not_done(refusal: Refusal, by_session: bool) -> bool {
+    let before_work = matches!(
+        refusal,
+        Refusal::NotFound
+            | Refusal::Busy
+            | Refusal::Locked
+            | Refusal::State
+            | Refusal::RolledBack
+            | Refusal::NoHandler
+            | Refusal::NotForMe
+            | Refusal::Clock
+            | Refusal::Version
+    );
+    // Over a session this means that nothing was sent; of others who carry it, only that they say so.
+    is_about_grant(refusal) || before_work || (refusal == Refusal::Unreachable && by_session)
 }
 
 pub(super) fn is_about_grant(refusal: Refusal) -> bool {
