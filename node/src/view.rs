@@ -15,7 +15,9 @@ use utoipa::ToSchema;
 pub use ledger::{AuditCheck, AuditEntry, ExportedEntry, Grant, Receipt, ReceiptCheck, Signer, Vault};
 pub use pairing::{PairCode, PairState, Paired};
 pub use queue::{Queued, Why};
-pub use reach::{Attempt, Check, Doctor, Move, Netcheck, NetcheckAddress, NetcheckRelay, Ping, RelayUse, Route};
+pub use reach::{
+    Attempt, CarriedBytes, Check, Doctor, Move, Netcheck, NetcheckAddress, NetcheckRelay, Ping, RelayUse, Route,
+};
 
 /// `kos status`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

@@ -20,6 +20,9 @@ fn c16_a_path_says_why_it_is_the_best_and_a_ping_counts_what_comes_back() {
     assert!(path["why"].as_str().unwrap().contains("nothing in between"), "{path}");
     assert!(path["better"].is_null() && path["relay"].is_null() && path["moved"] == 0, "{path}");
     assert_eq!(path["attempts"][0]["result"], "ok", "{path}");
+    let carried = path["carried"].as_array().unwrap();
+    assert_eq!((carried.len(), &carried[0]["way"]), (1, &json!("direct")), "{path}");
+    assert!(carried[0]["sent"].as_u64().unwrap() > 0 && carried[0]["received"].as_u64().unwrap() > 0, "{path}");
     let shown = String::from_utf8(ada.run(&["path", "bob"]).stdout).unwrap();
     assert!(shown.starts_with("path     lan over tcp, ") && shown.contains("\nwhy      both are"), "{shown}");
     assert_eq!(ada.ok(&["path", "self"])["path"], "local");

@@ -63,6 +63,8 @@ fn show_route(route: &view::Route) -> String {
         let time = relay.limit_s.map_or_else(String::new, |seconds| format!(" in {seconds} s"));
         format!("{}, {bytes} bytes{time}", relay.address)
     });
+    let carried =
+        route.carried.iter().map(|one| format!("{} bytes {} to it, {} from it", one.way, one.sent, one.received));
     let best = match route.over.as_str() {
         "" if route.rtt_ms == 0 => route.path.clone(),
         "" => format!("{}, {} ms", route.path, route.rtt_ms),
@@ -75,6 +77,7 @@ fn show_route(route: &view::Route) -> String {
         ("address", route.address.clone()),
         ("relay", relay),
         ("others", route.others.join("; ")),
+        ("carried", carried.collect::<Vec<_>>().join("; ")),
         ("moved", if route.moved > 0 { route.moved.to_string() } else { String::new() }),
     ]);
     let moves = route.moves.iter().map(|moved| [moved.at.clone(), moved.from.clone(), moved.to.clone()]);

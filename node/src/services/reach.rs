@@ -135,6 +135,7 @@ impl Reach {
             attempts,
             others: others.iter().map(ToString::to_string).collect(),
             relay: seen::relay(best),
+            carried: seen::carried(self.outbound.mesh().traffic(node)),
             moves: moves.collect(),
             moved: journey.map_or(0, |journey| journey.count),
         })

@@ -54,6 +54,8 @@ pub struct Route {
     pub others: Vec<String>,
     /// The relay in between.
     pub relay: Option<RelayUse>,
+    /// Bytes to and from it since it was connected, by the way that they took.
+    pub carried: Vec<CarriedBytes>,
     /// The latest moves of the open session from one connection to another.
     pub moves: Vec<Move>,
     /// How often it has moved.
@@ -69,6 +71,17 @@ pub struct RelayUse {
     pub limit_bytes: Option<u64>,
     /// Seconds after which it does.
     pub limit_s: Option<u64>,
+}
+
+/// Bytes of one way to a node.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CarriedBytes {
+    /// `relayed`, or `direct` with nobody in between, also in one network.
+    pub way: String,
+    /// To the node.
+    pub sent: u64,
+    /// From it.
+    pub received: u64,
 }
 
 /// A session went on over another connection.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use klp::NodeId;
 use klp::rule::address::Cidr;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::path::{Kind, Path};
 use crate::patience::Failed;
-use crate::peer::node_of;
+use crate::peer::{is_relayed, node_of, relay_in};
 
 /// Callers that wait for one peer; further ones are told to ask again.
 const WAITING: usize = 64;
@@ -113,6 +113,16 @@ fn chain(error: &dyn std::error::Error) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Parts the addresses of a peer: direct ones and those through the nearest relay are for now, those through relays farther off for later.
+pub(crate) fn nearest(
+    addresses: Vec<Multiaddr>,
+    distance: impl Fn(&PeerId) -> Duration,
+) -> (Vec<Multiaddr>, Vec<Multiaddr>) {
+    let through = |address: &Multiaddr| relay_in(address).filter(|_| is_relayed(address)).map(|relay| distance(&relay));
+    let least = addresses.iter().filter_map(through).min();
+    addresses.into_iter().partition(|address| through(address).is_none() || through(address) == least)
+}
+
 /// Dials under way, and the addresses that others have told us.
 pub(crate) struct Dials {
     waiting: HashMap<PeerId, Vec<oneshot::Sender<Result<Dialled, DialError>>>>,
@@ -120,14 +130,16 @@ pub(crate) struct Dials {
     crossed: HashSet<PeerId>,
     /// Dials of ours that have not ended: nobody is told of a failure while another one may succeed.
     begun: HashMap<PeerId, HashSet<ConnectionId>>,
+    /// Addresses that wait behind a dial of ours, and until when.
+    later: HashMap<PeerId, (Instant, Vec<Multiaddr>)>,
 }
 
 impl Dials {
     pub(crate) fn new() -> Self {
         // SAFETY: a constant above zero.
         let remembered = std::num::NonZeroUsize::new(REMEMBERED).expect("above zero");
-        let (waiting, crossed, begun) = (HashMap::new(), HashSet::new(), HashMap::new());
-        Self { waiting, told: PeerAddresses::new(remembered), crossed, begun }
+        let (waiting, crossed, begun, later) = Default::default();
+        Self { waiting, told: PeerAddresses::new(remembered), crossed, begun, later }
     }
 
     /// Remembers where a peer may be. Says whether that is news.
@@ -138,6 +150,24 @@ impl Dials {
     /// A dial of ours has begun.
     pub(crate) fn begin(&mut self, peer: PeerId, dial: ConnectionId) {
         self.begun.entry(peer).or_default().insert(dial);
+    }
+
+    /// These are dialled too, unless the dial of ours that has just begun brings a connection by then.
+    pub(crate) fn postpone(&mut self, peer: PeerId, until: Instant, addresses: Vec<Multiaddr>) {
+        if !addresses.is_empty() {
+            self.later.insert(peer, (until, addresses));
+        }
+    }
+
+    /// What has waited for this peer's dial, which waits no more.
+    pub(crate) fn postponed(&mut self, peer: &PeerId) -> Vec<Multiaddr> {
+        self.later.remove(peer).map(|(_, addresses)| addresses).unwrap_or_default()
+    }
+
+    /// What has waited for long enough.
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        let due = self.later.extract_if(|_, (until, _)| *until <= now);
+        due.map(|(peer, (_, addresses))| (peer, addresses)).collect()
     }
 
     /// A dial has ended, which may be somebody else's. Says whether none of ours is under way now.
@@ -191,5 +221,45 @@ impl Dials {
         for answer in self.waiting.remove(peer).unwrap_or_default() {
             let _gone = answer.send(result.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c14_of_two_relays_the_nearer_one_is_dialled_first_and_of_equals_both() {
+        let [near, far, also_near] =
+            [(); 3].map(|()| libp2p::identity::Keypair::generate_ed25519().public().to_peer_id());
+        let address = |text: String| -> Multiaddr { text.parse().expect("address") };
+        let direct = address("/ip4/8.8.8.8/tcp/1".to_owned());
+        let through = |relay: PeerId, port: u16| address(format!("/ip4/9.9.9.9/tcp/{port}/p2p/{relay}/p2p-circuit"));
+        let all = vec![through(far, 1), direct.clone(), through(near, 2), through(near, 3), through(also_near, 4)];
+        let distance = |relay: &PeerId| Duration::from_millis(if *relay == far { 80 } else { 20 });
+        let (now, later) = nearest(all.clone(), distance);
+        assert_eq!(now, [&all[1], &all[2], &all[3], &all[4]].map(Clone::clone));
+        assert_eq!(later, [all[0].clone()]);
+        assert_eq!(nearest(all.clone(), |_| Duration::from_millis(20)), (all, Vec::new()), "nobody knows better");
+        let named = vec![address(format!("/ip4/8.8.8.8/tcp/1/p2p/{far}")), through(near, 2)];
+        assert_eq!(
+            nearest(named.clone(), distance),
+            (named, Vec::new()),
+            "a direct address ends with a peer, and that is no relay"
+        );
+    }
+
+    #[test]
+    fn c14_what_waits_is_dialled_when_its_time_has_come_or_the_first_dial_has_failed() {
+        let (mut dials, start) = (Dials::new(), Instant::now());
+        let [one, other] = [(); 2].map(|()| libp2p::identity::Keypair::generate_ed25519().public().to_peer_id());
+        let address: Multiaddr = "/ip4/9.9.9.9/tcp/1".parse().expect("address");
+        for peer in [one, other] {
+            dials.postpone(peer, start + Duration::from_secs(1), vec![address.clone()]);
+        }
+        assert_eq!(dials.due(start), []);
+        assert_eq!(dials.postponed(&one), std::slice::from_ref(&address));
+        assert_eq!(dials.due(start + Duration::from_secs(1)), [(other, vec![address])]);
+        assert!(dials.postponed(&other).is_empty() && dials.later.is_empty(), "once");
     }
 }

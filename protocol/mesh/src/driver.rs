@@ -363,6 +363,7 @@ impl Driver {
         let now = Instant::now();
         self.feel(now);
         self.reach(now);
+        self.dial_farther(now);
         self.shared.shelf.tidy();
         self.doorway.tick(now);
     }

@@ -10,7 +10,7 @@
 //! - `blob` carries bulk bytes on streams of their own, each against an offer.
 //! - `doorway` decides who is let in and how much of us they get: limits of connections, places behind a relay, room in the directory.
 //! - `raw`, for tests only: a peer that writes what it likes.
-//! - `pulse` asks whether a connection is alive, `ladder` counts how peers are reached.
+//! - `pulse` asks whether a connection is alive, `ladder` counts how peers are reached, `tally` what goes through relays and what does not.
 //! - `lookups` (Kademlia), `topics` (gossip), `reach` (addresses, relays), `lan` (mDNS) hold what waits on their protocol.
 //!
 //! ```no_run
@@ -64,6 +64,7 @@ mod scoped;
 mod session;
 mod state;
 mod swarm;
+mod tally;
 mod topics;
 mod weather;
 
@@ -84,5 +85,6 @@ pub use reach::shown::{
 };
 pub use state::{Peer, Reach, State};
 pub use swarm::{OpenError, open};
+pub use tally::{Carried, Traffic};
 pub use topics::PublishError;
 pub use weather::Weather;

@@ -19,8 +19,10 @@ use crate::driver::Command;
 use crate::event::{Gossip, Topic, Verdict};
 use crate::lookups::LookupError;
 use crate::path::Path;
+use crate::peer::peer_of;
 use crate::session::{Link, Table};
 use crate::state::State;
+use crate::tally::{Tally, Traffic};
 use crate::topics::PublishError;
 
 /// Something could not be asked of the mesh.
@@ -42,6 +44,7 @@ struct Inner {
     table: Arc<Table>,
     shelf: Arc<Shelf>,
     doorway: Arc<Doorway>,
+    tally: Arc<Tally>,
     state: watch::Receiver<State>,
     stop: CancellationToken,
 }
@@ -51,16 +54,18 @@ struct Inner {
 pub struct Mesh(Arc<Inner>);
 
 impl Mesh {
+    #[expect(clippy::too_many_arguments, reason = "each is made by `open` and given once")]
     pub(crate) fn new(
         me: NodeId,
         commands: mpsc::Sender<Command>,
         table: Arc<Table>,
         shelf: Arc<Shelf>,
         doorway: Arc<Doorway>,
+        tally: Arc<Tally>,
         state: watch::Receiver<State>,
         stop: CancellationToken,
     ) -> Self {
-        Self(Arc::new(Inner { me, commands, table, shelf, doorway, state, stop }))
+        Self(Arc::new(Inner { me, commands, table, shelf, doorway, tally, state, stop }))
     }
 
     /// Who we are.
@@ -91,6 +96,11 @@ impl Mesh {
     /// How a peer is reached at the moment.
     pub fn path(&self, node: NodeId) -> Option<Path> {
         self.0.state.borrow().peers.get(&node).and_then(|peer| peer.paths.first().cloned())
+    }
+
+    /// What has gone to and from a peer since it was connected, through relays and without.
+    pub fn traffic(&self, node: NodeId) -> Traffic {
+        self.0.tally.of(&peer_of(node))
     }
 
     /// Connects to a node. The addresses are remembered for later requests too; without any, those that are known are tried. A node

@@ -58,10 +58,10 @@ pub struct Path {
 impl Path {
     pub(crate) fn of(endpoint: &ConnectedPoint, trusted: &[Cidr]) -> Self {
         let address = endpoint.get_remote_address().clone();
-        // A listener sees only a random address of a circuit's far end, so the relay part is in its own address.
-        let (kind, carrier) = match endpoint {
-            ConnectedPoint::Listener { local_addr, .. } if is_relayed(local_addr) => (Kind::Relayed, local_addr),
-            _ => (Kind::of(&address, trusted), &address),
+        let kind = Kind::of_end(endpoint, trusted);
+        let carrier = match endpoint {
+            ConnectedPoint::Listener { local_addr, .. } if kind == Kind::Relayed => local_addr,
+            _ => &address,
         };
         Self { kind, transport: transport_of(carrier), address: address.clone(), limit: None }
     }
@@ -87,6 +87,14 @@ fn transport_of(address: &Multiaddr) -> Transport {
 }
 
 impl Kind {
+    /// Which way a connection leads. A listener sees only a random address of a circuit's far end, so the relay part is in its own address.
+    pub(crate) fn of_end(end: &ConnectedPoint, trusted: &[Cidr]) -> Self {
+        match end {
+            ConnectedPoint::Listener { local_addr, .. } if is_relayed(local_addr) => Self::Relayed,
+            _ => Self::of(end.get_remote_address(), trusted),
+        }
+    }
+
     /// Which way an address leads. One that names a host is taken to lead over the internet.
     pub(crate) fn of(address: &Multiaddr, trusted: &[Cidr]) -> Self {
         if is_relayed(address) {

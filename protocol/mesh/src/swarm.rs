@@ -35,12 +35,14 @@ use crate::mesh::Mesh;
 use crate::metered::Metered;
 use crate::metrics::Metrics;
 use crate::parting::Parting;
+use crate::path::Kind;
 use crate::patience::Patient;
 use crate::peer::{is_loopback, keypair, peer_of};
 use crate::renewed::Renewed;
 use crate::scoped::Scoped;
 use crate::session::{self, Shared, Table};
 use crate::state::State;
+use crate::tally::Tally;
 use crate::weather::{self, Weather};
 use crate::{candidates, lookups, pulse, topics};
 
@@ -95,8 +97,12 @@ pub fn open(
     let (counted, ladder) = (Metrics::new(registry), Ladder::new(registry));
     let doorway = Arc::new(Doorway::new(me, &config, registry));
     let (relayed, relay_client) = relay::client::new(peer_of(me));
-    let transport =
-        transport(&keypair, relayed, config.weather, doorway.shaper.clone(), registry).map_err(OpenError::Transport)?;
+    let tally = Arc::new(Tally::new());
+    let meter = match &doorway.shaper {
+        Some(shaper) => Meter::Shaper(shaper.clone()),
+        None => Meter::Tally(tally.clone()),
+    };
+    let transport = transport(&keypair, relayed, config.weather, meter, registry).map_err(OpenError::Transport)?;
     let behaviour = behaviour(&config, &keypair, relay_client, &doorway).map_err(|error| setting(&error))?;
     let settings = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE)
@@ -123,7 +129,7 @@ pub fn open(
     let table = Arc::new(Table::new(me));
     let stop = CancellationToken::new();
     let shelf = Arc::new(Shelf::new(table.clone(), counted.clone(), config.limits.stall));
-    let mesh = Mesh::new(me, commands, table.clone(), shelf.clone(), doorway.clone(), watched, stop.clone());
+    let mesh = Mesh::new(me, commands, table.clone(), shelf.clone(), doorway.clone(), tally, watched, stop.clone());
     let shared = Arc::new(Shared {
         me,
         key: config.key.clone(),
@@ -181,11 +187,18 @@ pub(crate) fn only_loopback(config: &Config) -> bool {
     config.listen.iter().chain(&config.external).all(is_loopback)
 }
 
+/// Who counts what a connection carries: a relay gives turns, a node wants to know which way it went.
+#[derive(Clone)]
+enum Meter {
+    Shaper(Arc<Shaper>),
+    Tally(Arc<Tally>),
+}
+
 fn transport(
     keypair: &Keypair,
     relayed: relay::client::Transport,
     weather: Option<Weather>,
-    shaper: Option<Arc<Shaper>>,
+    meter: Meter,
     registry: &mut Registry,
 ) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
     let noise = || noise::Config::new(keypair).map_err(io::Error::other);
@@ -229,9 +242,12 @@ fn transport(
         .or_transport(resolved)
         .map(|either, _| either.into_inner());
     let all = metrics::BandwidthTransport::new(TransportTimeout::with_ingoing_timeout(all, HANDSHAKE), registry)
-        .map(move |(peer, muxer), _| match &shaper {
-            Some(shaper) => (peer, StreamMuxerBox::new(Shaped::new(muxer, peer, shaper.clone()))),
-            None => (peer, StreamMuxerBox::new(muxer)),
+        .map(move |(peer, muxer), end| {
+            let muxer = match &meter {
+                Meter::Shaper(shaper) => StreamMuxerBox::new(Shaped::new(muxer, peer, shaper.clone())),
+                Meter::Tally(tally) => StreamMuxerBox::new(tally.count(muxer, peer, Kind::of_end(&end, &[]))),
+            };
+            (peer, muxer)
         })
         .boxed();
     Ok(Patient(all).boxed())

@@ -3,7 +3,7 @@
 use klp::NodeId;
 use mesh::{Mapping, Path, RelayPhase, RelayView, State};
 
-use crate::view::{Attempt, NetcheckAddress, NetcheckRelay, RelayUse};
+use crate::view::{Attempt, CarriedBytes, NetcheckAddress, NetcheckRelay, RelayUse};
 
 /// How the router in front of us maps UDP; that of TCP where nobody has seen us over UDP.
 pub(super) fn mapping(state: &State) -> &'static str {
@@ -90,4 +90,11 @@ pub(super) fn relay(path: &Path) -> Option<RelayUse> {
         limit_bytes: path.limit.and_then(|limit| limit.bytes),
         limit_s: path.limit.and_then(|limit| limit.time).map(|time| time.as_secs()),
     })
+}
+
+/// What went through relays, and what did not.
+pub(super) fn carried(traffic: mesh::Traffic) -> Vec<CarriedBytes> {
+    let ways = [("relayed", traffic.relayed), ("direct", traffic.direct)];
+    let used = ways.into_iter().filter(|(_, carried)| *carried != mesh::Carried::default());
+    used.map(|(way, mesh::Carried { sent, received })| CarriedBytes { way: way.to_owned(), sent, received }).collect()
 }

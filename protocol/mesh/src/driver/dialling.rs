@@ -1,7 +1,7 @@
 //! Making connections: for callers that wait for one, and for sessions that need a stream.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError as SwarmDialError};
@@ -9,13 +9,21 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::Driver;
 use super::reaching::dice;
-use crate::dial::{Attempt, DialError, Dialled, attempts};
+use crate::dial::{Attempt, DialError, Dialled, attempts, nearest};
 use crate::ladder::Step;
-use crate::peer::{node_of, peer_of};
+use crate::peer::{is_relayed, node_of, peer_of, relay_in};
 use crate::session::Link;
 
+/// A relay of which no round trip is known counts as this far.
+const UNKNOWN: Duration = Duration::from_millis(250);
+/// So many round trips to the nearest relay of a peer pass before farther ones are dialled too.
+const ROUND_TRIPS: u32 = 8;
+const HEAD_START: Duration = Duration::from_millis(500);
+const HEAD_START_LONGEST: Duration = Duration::from_secs(2);
+
 impl Driver {
-    /// Dials a peer at every address that anybody has told us.
+    /// Dials a peer at every address that anybody has told us; through relays that are known to be farther off than another one only when that
+    /// one does not lead there soon.
     pub(super) fn connect(&mut self, peer: PeerId, condition: PeerCondition) {
         let addresses = self.dials.addresses(&peer);
         // A connection that is dead counts for the swarm until it is closed, and so does the punch of a hole, which may take many seconds.
@@ -24,12 +32,26 @@ impl Driver {
             (false, true) => PeerCondition::NotDialing,
             (false, false) => PeerCondition::Always,
         };
-        tracing::debug!(%peer, ?addresses, "dialling");
+        // Who asks for another connection beside the one that there is wants all of them tried.
+        let (addresses, later) = match self.is_near(&peer) {
+            true => (addresses, Vec::new()),
+            false => nearest(addresses, |relay| self.distance(relay)),
+        };
+        tracing::debug!(%peer, ?addresses, ?later, "dialling");
+        let near = addresses
+            .iter()
+            .filter(|address| is_relayed(address))
+            .filter_map(relay_in)
+            .map(|relay| self.distance(&relay));
+        let head_start = (near.min().unwrap_or_default() * ROUND_TRIPS).clamp(HEAD_START, HEAD_START_LONGEST);
         let options = DialOpts::peer_id(peer).condition(condition).addresses(addresses);
         let options = options.extend_addresses_through_behaviour().build();
         let id = options.connection_id();
         match self.swarm.dial(options) {
-            Ok(()) => self.dials.begin(peer, id),
+            Ok(()) => {
+                self.dials.begin(peer, id);
+                self.dials.postpone(peer, Instant::now() + head_start, later);
+            }
             // Somebody else's dial is under way, or has been successful: its end is ours.
             Err(SwarmDialError::DialPeerConditionFalse(_)) => {}
             Err(error) => self.unreachable(peer, id, error),
@@ -42,16 +64,44 @@ impl Driver {
         if !self.dials.is_dialling(&peer) || fresh.is_empty() {
             return self.connect(peer, PeerCondition::NotDialing);
         }
-        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(fresh).build();
+        self.connect_beside(peer, fresh);
+    }
+
+    /// Dials a peer at these addresses too, whatever else is under way.
+    fn connect_beside(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
         let id = options.connection_id();
         if self.swarm.dial(options).is_ok() {
             self.dials.begin(peer, id);
         }
     }
 
+    /// Relays that are farther off have waited for long enough.
+    pub(super) fn dial_farther(&mut self, now: Instant) {
+        for (peer, addresses) in self.dials.due(now) {
+            if !self.is_near(&peer) {
+                self.connect_beside(peer, addresses);
+            } else if self.dials.is_dialling(&peer) {
+                // The connection may die while the dial still hangs, and nobody else dials then.
+                self.dials.postpone(peer, now + HEAD_START, addresses);
+            }
+        }
+    }
+
+    /// How far off a relay is, as far as that is known: a round trip to it.
+    fn distance(&self, relay: &PeerId) -> Duration {
+        let state = self.state.borrow();
+        let known = node_of(relay).and_then(|node| state.peers.get(&node)?.rtt);
+        known.unwrap_or(UNKNOWN)
+    }
+
     /// A dial has failed.
     pub(super) fn unreachable(&mut self, peer: PeerId, id: ConnectionId, error: SwarmDialError) {
         tracing::debug!(%peer, %error, "dial failed");
+        let later = self.dials.postponed(&peer);
+        if !later.is_empty() && !self.is_near(&peer) {
+            self.connect_beside(peer, later);
+        }
         if !self.dials.over(&peer, id) {
             if let SwarmDialError::Transport(errors) = &error {
                 self.show_attempts(peer, attempts(errors, &self.trusted));

@@ -1,6 +1,7 @@
 //! Paths that stay good: dead connections are noticed, better ones are looked for, and what nobody needs is closed.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libp2p::swarm::ConnectionId;
@@ -11,6 +12,7 @@ use super::Driver;
 use crate::ladder;
 use crate::peer::{is_relayed, node_of, peer_of, with_node};
 use crate::pulse::Felt;
+use crate::session::Link;
 
 /// A question that has waited this long without anything coming back is a reason to ask whether anybody is there.
 const QUIET: Duration = Duration::from_secs(1);
@@ -93,7 +95,8 @@ impl Driver {
                 }
             }
         }
-        for link in self.shared.table.all() {
+        let links = self.shared.table.all();
+        for link in &links {
             let Some((connection, _)) = link.waits().filter(|(_, quiet)| *quiet >= QUIET) else { continue };
             let asked = self.feeling.checked.get(&connection);
             if asked.is_none_or(|at| now.saturating_duration_since(*at) >= AGAIN) {
@@ -107,7 +110,7 @@ impl Driver {
                 }
             }
         }
-        self.make_room(now);
+        self.make_room(&links, now);
         self.close_leaving(now);
         let over: Vec<_> = self.feeling.hopes.iter().filter(|(_, at)| **at <= now).map(|(peer, _)| *peer).collect();
         for peer in over {
@@ -123,8 +126,7 @@ impl Driver {
 
     /// A session costs a place for as long as its peer likes. When places get scarce those go first that have been still for longest: who comes back
     /// begins another one.
-    fn make_room(&mut self, now: Instant) {
-        let links = self.shared.table.all();
+    fn make_room(&mut self, links: &[Arc<Link>], now: Instant) {
         let most = self.feeling.places / 4 * 3;
         if links.len() > most {
             let mut resting: Vec<_> = links.iter().filter_map(|link| Some((link.rests()?, link))).collect();

@@ -105,6 +105,7 @@ impl Driver {
             }
         }
         self.dials.over(&peer, connection);
+        let _not_needed = self.dials.postponed(&peer);
         self.show_attempts(peer, attempts.clone());
         let best = self.swarm.behaviour().session.best(&peer).map(|(_, path)| path.clone());
         if let Some(path) = best {

@@ -17,7 +17,7 @@ use super::{BOOTSTRAP, Driver, FIRST_BOOTSTRAP};
 use crate::config::Role;
 use crate::event::Event;
 use crate::lookups::relay_key;
-use crate::peer::{is_loopback, is_relayed, node_of, peer_of, with_node};
+use crate::peer::{is_loopback, is_relayed, node_of, peer_of, relay_in, with_node};
 use crate::reach::shown::{Probe, Upnp};
 use crate::reach::{Change, Loss, Step};
 
@@ -221,8 +221,13 @@ impl Driver {
 
     /// The relays that contacts offer.
     pub(super) fn relays_offered(&mut self, addresses: Vec<Multiaddr>) {
-        let offered: Vec<_> = addresses.into_iter().filter(|one| self.addresses.is_public(one)).collect();
-        self.relays.offered(offered, Instant::now());
+        let (me, now) = (*self.swarm.local_peer_id(), Instant::now());
+        let fits = |one: &Multiaddr| self.addresses.is_public(one) && !is_relayed(one) && relay_in(one) != Some(me);
+        let offered: Vec<_> = addresses.into_iter().filter(fits).collect();
+        for step in self.relays.offered(offered, now) {
+            self.relay(step, now);
+        }
+        self.publish_addresses();
     }
 
     /// A relay is connected and identified.

@@ -158,8 +158,8 @@ impl Relays {
         self.searched = None;
     }
 
-    /// The relays that contacts offer; those of before that are not among them are forgotten unless they hold a place for us.
-    pub(crate) fn offered(&mut self, addresses: impl IntoIterator<Item = Multiaddr>, now: Instant) {
+    /// The relays that contacts offer; those of before that are not among them are given up.
+    pub(crate) fn offered(&mut self, addresses: impl IntoIterator<Item = Multiaddr>, now: Instant) -> Vec<Step> {
         let mut offered = BTreeSet::new();
         for address in addresses {
             if let Some(Protocol::P2p(peer)) = address.iter().last() {
@@ -167,9 +167,12 @@ impl Relays {
             }
             self.add(address, RelaySource::Contact, now);
         }
-        self.relays.retain(|relay| {
-            relay.source != RelaySource::Contact || offered.contains(&relay.peer) || relay.phase.is_busy()
-        });
+        let is_over = |relay: &mut Relay| relay.source == RelaySource::Contact && !offered.contains(&relay.peer);
+        let place = |relay: Relay| match relay.phase {
+            Phase::Reserving(listener) | Phase::Active(listener) => Some(Step::Drop(listener)),
+            _ => None,
+        };
+        self.relays.extract_if(.., is_over).filter_map(place).collect()
     }
 
     /// What is due. `hidden`: no third party can dial us; `public_since`: since when one can.

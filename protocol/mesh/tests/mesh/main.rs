@@ -9,6 +9,7 @@ mod doorway;
 mod gossip;
 mod ladder;
 mod liars;
+mod line;
 mod lookups;
 mod reach;
 mod relayed;

@@ -108,7 +108,7 @@ fn k17_one_that_refuses_is_left_alone_and_another_steps_in() {
     let start = Instant::now();
     let [a, b, c] = peers();
     let mut relays = Relays::new(vec![relay(a, "11.1.0.1")], start);
-    relays.offered([relay(b, "12.1.0.1")], start);
+    assert_eq!(relays.offered([relay(b, "12.1.0.1")], start), []);
     relays.found([relay(c, "13.1.0.1")], start);
     let mut first = dialled(&relays.tick(true, None, start, &mut even));
     assert_eq!(first.remove(0), a, "what the user has named comes first");
@@ -166,11 +166,16 @@ fn k17_what_is_known_is_bounded_and_offers_that_ended_are_forgotten() {
     relays.found((0..1000).map(|_| relay(PeerId::random(), "11.1.0.1")), start);
     assert_eq!(relays.relays.len(), KNOWN);
     let [held, gone] = peers();
-    relays.offered([relay(held, "12.1.0.1"), relay(gone, "13.1.0.1")], start);
-    relays.of(held).for_each(|relay| relay.enter(Phase::Dialling, start));
-    relays.offered([], start);
+    let (ours, theirs) = (relay(held, "12.1.0.1"), relay(gone, "13.1.0.1"));
+    assert_eq!(relays.offered([ours.clone(), theirs.clone()], start), []);
+    assert_eq!(relays.offered([ours.clone()], start), [], "one that was not used");
     let known: Vec<_> = relays.relays.iter().map(|relay| relay.peer).collect();
     assert!(known.contains(&held) && !known.contains(&gone));
+    relays.offered([ours.clone(), theirs], start);
+    relays.of(gone).for_each(|relay| relay.enter(Phase::Dialling, start));
+    let listener = activate(&mut relays, gone, start);
+    assert_eq!(relays.offered([ours], start), [Step::Drop(listener)], "and its place with it");
+    relays.of(held).for_each(|relay| relay.enter(Phase::Dialling, start));
     assert_eq!(relays.disconnected(held, start, even()), None, "it held no place yet");
     relays.of(held).for_each(|relay| relay.enter(Phase::Dialling, start));
     let listener = activate(&mut relays, held, start);
