@@ -60,11 +60,15 @@ pub struct Reach {
     pub upnp: bool,
     /// Whether contacts who granted it may carry requests to nodes that are not to be reached.
     pub forward: bool,
+    /// Relays behind which contacts are welcome.
+    pub offer_relay: Vec<String>,
+    /// Whether to wait behind relays that contacts offer.
+    pub contact_relays: bool,
 }
 
 impl Default for Reach {
     fn default() -> Self {
-        Self { trust_cidr: Vec::new(), upnp: true, forward: true }
+        Self { trust_cidr: Vec::new(), upnp: true, forward: true, offer_relay: Vec::new(), contact_relays: true }
     }
 }
 
@@ -200,6 +204,18 @@ impl Settings for Config {
                 Kind::Switch,
                 "",
                 "Let contacts who granted it carry sealed requests to nodes that are not to be reached",
+            ),
+            Key::new(
+                "reach.offer_relay",
+                Kind::Texts,
+                "multiaddr",
+                "Relay that your contacts, and nobody else, are told they may wait behind; ends in /p2p/PEERID; up to four",
+            ),
+            Key::new(
+                "reach.contact_relays",
+                Kind::Switch,
+                "",
+                "Wait behind relays that your contacts offer, while nobody can reach this node directly",
             ),
             Key::new(
                 "directory.life_s",

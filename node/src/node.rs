@@ -63,6 +63,7 @@ pub struct Node {
     config: Arc<Config>,
     clock: Clock,
     forwarding: services::forwarding::Forwarding,
+    relays: services::relays::Relays,
     inbound: Inbound,
     outbound: Outbound,
     started: Timestamp,

@@ -359,7 +359,7 @@ impl Outbound {
 }
 
 /// The IP address at the beginning of a multiaddr.
-fn ip_of(address: &str) -> Option<IpAddr> {
+pub(crate) fn ip_of(address: &str) -> Option<IpAddr> {
     address.split('/').nth(2)?.parse().ok()
 }
 

@@ -11,6 +11,7 @@ pub mod pairing;
 pub mod queue;
 pub mod reach;
 pub mod receipts;
+pub(crate) mod relays;
 pub(crate) mod revocations;
 pub mod settings;
 pub mod vaults;

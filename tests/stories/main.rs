@@ -24,6 +24,7 @@ mod killed;
 mod later;
 mod local_api;
 mod observed;
+mod offered;
 mod operators;
 mod paired;
 mod pairing;

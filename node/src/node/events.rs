@@ -97,7 +97,14 @@ impl Node {
         if let Err(fault) = self.grants.met(hello.node).await {
             tracing::warn!(%fault, "revocations wait for their delivery");
         }
-        let Some(principal) = principals.of(hello) else { return };
+        let Some(principal) = principals.of(hello) else {
+            // A contact's node that does not say whose it is may have forgotten us, and with us what it offered.
+            if self.outbound.is_contact(&hello.node) {
+                let relays = self.relays.ask(hello.node).await.err().map(|fault| fault.to_string());
+                tracing::debug!(node = %hello.node, ?relays, "not introduced");
+            }
+            return;
+        };
         let (node, owner) = (hello.node, principal.owner);
         if let Some(seq) = hello.revocations {
             self.grants.claimed(owner, node, seq);
@@ -110,7 +117,8 @@ impl Node {
         let revocations = self.grants.catch_up(&owner).await.err().map(|refusal| refusal.to_string());
         let grants = self.grants.fetch_from(node).await.err().map(|fault| fault.to_string());
         let receipts = self.receipts.ask_missing(node, owner).await.err().map(|fault| fault.to_string());
-        tracing::debug!(%node, ?revocations, ?grants, ?receipts, "caught up");
+        let relays = self.relays.ask(node).await.err().map(|fault| fault.to_string());
+        tracing::debug!(%node, ?revocations, ?grants, ?receipts, ?relays, "caught up");
         self.bus.say("peer.synced", json!({ "node": node.to_string() }));
     }
 

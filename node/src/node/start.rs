@@ -34,13 +34,13 @@ use crate::people::People;
 use crate::principal::Principals;
 pub(crate) use closed::closed_home;
 use closed::{busy_home, closed_store, in_part};
-use opening::{introducer, open_mesh};
+use opening::{introducer, open_mesh, ranges};
 pub(super) use put_off::PutOff;
 use put_off::interrupt;
 
 use crate::services::{
-    agents, audit, calls, contacts, directory, forwarding, grants, pairing, queue, reach, receipts, revocations,
-    settings, vaults,
+    agents, audit, calls, contacts, directory, forwarding, grants, pairing, queue, reach, receipts, relays,
+    revocations, settings, vaults,
 };
 
 /// What a node is started with.
@@ -125,6 +125,7 @@ struct Ground {
     offers: Offers,
     outbound: Outbound,
     vaults: vaults::Vaults,
+    offered: Vec<String>,
 }
 
 impl Node {
@@ -183,6 +184,8 @@ impl Node {
         let people = People::default();
         people.replace(store.read(store::contacts::list).await.map_err(|error| in_part("contacts", error.into()))?);
         let offers = Offers::default();
+        let offered = ranges(&config).and_then(|ranges| relays::offered(&config.reach.offer_relay, &ranges));
+        let offered = offered.map_err(|fault| in_part("settings", fault))?;
         let mut registry = mesh::Registry::default();
         let ((mesh, events, driver), mesh_is) = startup
             .step("mesh", &["vault"], async {
@@ -204,7 +207,7 @@ impl Node {
         let keys = Keys::new(home);
         let vaults =
             vaults::Vaults::new(store.clone(), clock.clone(), bus.clone(), keys.clone(), me.clone(), open_vaults, idle);
-        let ground = Ground { config, clock, bus, keys, me, store, people, offers, outbound, vaults };
+        let ground = Ground { config, clock, bus, keys, me, store, people, offers, outbound, vaults, offered };
         let principals = Principals::new(ground.store.clone(), ground.clock.clone(), ground.people.clone());
         let (stopped_sender, stopped) = watch::channel(false);
         let file = loaded.file.clone().unwrap_or_else(|| ground.config.basics.home.join("kos.toml"));
@@ -237,6 +240,7 @@ impl Node {
         self.receipts.open(&self.inbound);
         self.calls.open(&self.inbound);
         self.forwarding.open(&self.inbound);
+        self.relays.open(&self.inbound);
     }
 
     /// Starts what runs by itself, and whoever ends it all.
@@ -274,6 +278,7 @@ impl Node {
             )),
             tokio::spawn(self.reach.clone().watch()),
             tokio::spawn(self.queue.clone().run(self.stop.clone())),
+            tokio::spawn(self.relays.clone().follow(bus.clone())),
             tokio::spawn(self.clone().share(config.events.share.clone())),
             tokio::spawn(self.clone().tick(components, put_off, !config.basics.bootstrap.is_empty())),
         ];
@@ -318,7 +323,7 @@ fn assemble(
     file: PathBuf,
     rows: Vec<host::config::Setting>,
 ) -> Node {
-    let Ground { config, clock, bus, keys, me, store, people, offers, outbound, vaults } = ground;
+    let Ground { config, clock, bus, keys, me, store, people, offers, outbound, vaults, offered } = ground;
     let (store, clock, bus) = (|| store.clone(), || clock.clone(), || bus.clone());
     let (me, people, outbound, vaults) = (|| me.clone(), || people.clone(), || outbound.clone(), || vaults.clone());
     let revocations = revocations::Revocations::new(store(), clock(), bus(), me(), people(), outbound());
@@ -396,6 +401,16 @@ fn assemble(
         revocations,
         principals: principals.clone(),
     });
+    let relays = relays::Relays::new(relays::Needs {
+        store: store(),
+        clock: clock(),
+        me: me(),
+        people: people(),
+        outbound: outbound(),
+        offered: offered.clone(),
+        uses: config.reach.contact_relays,
+        news: tokio::sync::Notify::new(),
+    });
     Node {
         contacts,
         agents,
@@ -409,6 +424,7 @@ fn assemble(
         vaults: vaults(),
         reach: reach::Reach::new(me(), people(), outbound(), clock(), bus()),
         forwarding,
+        relays,
         settings: settings::Settings::new(store(), clock(), bus(), me(), layers, file, rows),
         bus: bus(),
         health,

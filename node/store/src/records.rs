@@ -21,6 +21,8 @@ pub enum Kind {
     Node,
     /// An agent's card.
     Card,
+    /// The relays that a contact's node offers.
+    Relays,
 }
 
 /// One record.
@@ -137,6 +139,7 @@ fn key(view: &View, kind: Kind, about: &Did) -> [u8; 32] {
     let kind: &[u8] = match kind {
         Kind::Node => b"node",
         Kind::Card => b"card",
+        Kind::Relays => b"relays",
     };
     view.hidden(Table::Records, &[kind, about.key()])
 }
@@ -154,19 +157,25 @@ impl Cbor for Record {
             .with(4, &self.seq)
             .with(5, &self.expires)
             .with(6, &Bytes(self.signed.clone()))
+            .with_some(7, (self.kind == Kind::Relays).then_some(&true))
             .build()
     }
 
     fn from_value(value: Value) -> Result<Self, CodecError> {
         let mut fields = Fields::of(value)?;
-        let record = Self {
-            kind: if fields.take(1)? { Kind::Node } else { Kind::Card },
+        let is_node = fields.take(1)?;
+        let mut record = Self {
+            kind: if is_node { Kind::Node } else { Kind::Card },
             about: fields.take(2)?,
             owner: fields.take(3)?,
             seq: fields.take(4)?,
             expires: fields.take(5)?,
             signed: fields.bytes(6, limits::STATEMENT)?,
         };
+        // Older versions of this program know two kinds.
+        if fields.take_some(7)? == Some(true) {
+            record.kind = Kind::Relays;
+        }
         fields.end()?;
         Ok(record)
     }

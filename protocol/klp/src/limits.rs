@@ -60,6 +60,10 @@ pub const ARGUMENT: usize = 16 * 1024;
 pub const ARGUMENTS: usize = 16;
 /// Addresses in a record or a ticket.
 pub const ADDRESSES: usize = 16;
+/// Relays that one node offers to its owner's contacts: two are used, and the others step in.
+pub const RELAYS_OFFERED: usize = 4;
+/// Life of such an offer; it is asked for again whenever a session begins, and at half of its life.
+pub const RELAYS_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// One multiaddr as text.
 pub const ADDRESS: usize = 256;
 /// Capability tags of one agent.

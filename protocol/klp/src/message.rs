@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::codec::{Bytes, Digest, Value};
 use crate::identity::{Did, OwnerId};
 use crate::signed::Signed;
-use crate::statement::card::CardEntry;
+use crate::statement::card::{CardEntry, RelayOffer};
 use crate::statement::certificate::Introduction;
 use crate::statement::grant::Grant;
 use crate::statement::receipt::{Acknowledgement, Order, Outcome};
@@ -41,6 +41,8 @@ pub mod kind {
     pub const ACKNOWLEDGE: &str = "receipt.acknowledge";
     /// Of these calls I miss your acknowledgement. [`super::Missing`] to [`super::Acknowledgements`].
     pub const MISSING: &str = "receipt.missing";
+    /// Behind which relays may I wait? [`super::Empty`] to [`super::Relays`].
+    pub const RELAYS: &str = "relay.list";
     /// I was told a code of yours. [`super::PairOpen`] to [`super::PairOpened`].
     pub const PAIR_OPEN: &str = "pair.open";
     /// This shows that I know it, and who I am. [`super::PairProve`] to [`super::PairProved`].
@@ -52,7 +54,7 @@ pub mod kind {
     pub const FORWARD: &str = "forward";
 
     /// All of them, for the table that says who may ask what.
-    pub const ALL: [&str; 15] = [
+    pub const ALL: [&str; 16] = [
         PING,
         INTRODUCE,
         DIRECTORY,
@@ -64,6 +66,7 @@ pub mod kind {
         DELIVER_REVOCATION,
         ACKNOWLEDGE,
         MISSING,
+        RELAYS,
         PAIR_OPEN,
         PAIR_PROVE,
         PAIR_FINISH,
@@ -252,6 +255,14 @@ cbor_struct! {
     pub struct Acknowledgements {
         /// At most 256.
         1 found: Vec<Acknowledge>, max limits::LIST;
+    }
+}
+
+cbor_struct! {
+    /// The relays that a node offers to its owner's contacts.
+    pub struct Relays {
+        /// Signed, because it outlives the session.
+        1 offer: Signed<RelayOffer>;
     }
 }
 

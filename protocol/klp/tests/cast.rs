@@ -7,7 +7,7 @@ use klp::codec::{Bytes, Value};
 use klp::forward::{Errand, Exchange, Forward, Question};
 use klp::hello::{Extras, Fresh, Greeting, Hello, ReplayWindow};
 use klp::sealed::ExchangeSecret;
-use klp::statement::card::{Capability, Card, CardEntry, NodeRecord};
+use klp::statement::card::{Capability, Card, CardEntry, NodeRecord, RelayOffer};
 use klp::statement::certificate::{Certificate, Introduction, Kind, Right};
 use klp::statement::grant::{Budget, Grant, Window};
 use klp::statement::receipt::{Acknowledgement, Order, Outcome, Receipt, Status, request_digest};
@@ -155,6 +155,16 @@ pub fn record() -> NodeRecord {
         seq: NOW.0,
         issued: NOW,
         expires: NOW.after(hours(1)),
+    }
+}
+
+pub fn relay_offer() -> RelayOffer {
+    RelayOffer {
+        node: node(BOB_NODE),
+        relays: vec![format!("/ip4/93.184.216.35/tcp/4711/p2p/{}", peer_id(CAROL))],
+        seq: NOW.0,
+        issued: NOW,
+        expires: NOW.after(hours(7 * 24)),
     }
 }
 

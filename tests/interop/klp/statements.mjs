@@ -58,6 +58,9 @@ export const Ticket = type('kos/ticket/1', {
 export const NodeRecord = type('kos/node/1', {
   node: [1, key], addresses: [2, list(16, address)], exchange: [3, exchange], seq: [4, uint], issued: [5, uint], expires: [6, uint]
 })
+export const RelayOffer = type('kos/relays/1', {
+  node: [1, key], relays: [2, list(4, address)], seq: [3, uint], issued: [4, uint], expires: [5, uint]
+})
 export const Card = type('kos/card/1', {
   agent: [1, key],
   owner: [2, key],
@@ -150,6 +153,7 @@ export const revocations = struct({ revocations: [1, list(256, signed)], head: [
 export const acknowledge = struct({ order: [1, digest], acknowledgement: [2, signed] })
 export const missing = struct({ orders: [1, list(256, digest)] })
 export const acknowledgements = struct({ entries: [1, list(256, acknowledge)] })
+export const relays = struct({ offer: [1, signed] })
 export const pairOpen = struct({ mailbox: [1, name], run: [2, nonce], share: [3, bytes(32)] })
 export const pairOpened = struct({ share: [1, bytes(32)] })
 export const pairProve = struct({ mailbox: [1, name], run: [2, nonce], sealed: [3, bytes(0, 2064)], proof: [4, bytes(32)] })
@@ -193,6 +197,7 @@ export const KINDS = {
   'revocation.deliver': [revocations, empty],
   'receipt.acknowledge': [acknowledge, empty],
   'receipt.missing': [missing, acknowledgements],
+  'relay.list': [empty, relays],
   'pair.open': [pairOpen, pairOpened],
   'pair.prove': [pairProve, pairProved],
   'pair.finish': [pairFinish, pairFinished],

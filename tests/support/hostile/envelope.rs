@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use klp::codec::{CodecError, Value, decode, encode};
 use klp::forward::{Errand, Exchange};
-use klp::statement::card::{Card, NodeRecord};
+use klp::statement::card::{Card, NodeRecord, RelayOffer};
 use klp::statement::certificate::{Acceptance, Certificate};
 use klp::statement::grant::Grant;
 use klp::statement::receipt::{Acknowledgement, Order, Outcome};
@@ -18,11 +18,12 @@ use super::{cast, vectors};
 type Check = fn(u8, &[u8]);
 
 /// Every type, by its name in the vectors.
-const TYPES: [(&str, Check); 14] = [
+const TYPES: [(&str, Check); 15] = [
     ("Certificate", check::<Certificate>),
     ("Acceptance", check::<Acceptance>),
     ("Ticket", check::<Ticket>),
     ("NodeRecord", check::<NodeRecord>),
+    ("RelayOffer", check::<RelayOffer>),
     ("Card", check::<Card>),
     ("Grant", check::<Grant>),
     ("Revocation", check::<Revocation>),

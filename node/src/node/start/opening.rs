@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use klp::Refusal;
 use klp::hello::Extras;
+use klp::rule::address::Cidr;
 use mesh::{Mesh, Multiaddr, Role};
 
 use crate::clock::Clock;
@@ -40,6 +41,12 @@ fn relay_token(file: &std::path::Path) -> Result<mesh::RelayToken, Fault> {
     mesh::RelayToken::new(&text).ok_or_else(short)
 }
 
+/// The ranges that count as public.
+pub(super) fn ranges(config: &Config) -> Result<Vec<Cidr>, Fault> {
+    let wrong = |why| Fault::new(Refusal::Invalid, format!("reach.trust_cidr: {why}"));
+    config.reach.trust_cidr.iter().map(|text| text.parse().map_err(wrong)).collect()
+}
+
 pub(super) fn open_mesh(
     config: &Config,
     key: klp::SecretKey,
@@ -56,12 +63,6 @@ pub(super) fn open_mesh(
         };
         texts.iter().map(read).collect()
     };
-    let ranges: Result<Vec<_>, Fault> = config
-        .reach
-        .trust_cidr
-        .iter()
-        .map(|text| text.parse().map_err(|why| Fault::new(Refusal::Invalid, format!("reach.trust_cidr: {why}"))))
-        .collect();
     let (checking, wall) = (clock.clone(), clock.clone());
     let config = mesh::Config {
         listen: addresses("listen", &config.basics.listen)?,
@@ -69,7 +70,7 @@ pub(super) fn open_mesh(
         bootstrap: addresses("bootstrap", &config.basics.bootstrap)?,
         relays: addresses("relay", &config.relay)?,
         relay_token: config.relay_token_file.as_deref().map(relay_token).transpose()?,
-        trust_cidr: ranges?,
+        trust_cidr: ranges(config)?,
         // Looking begins with the first contact or listed agent.
         mdns: false,
         introduce,

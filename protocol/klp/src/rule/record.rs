@@ -2,8 +2,9 @@
 
 use crate::identity::NodeId;
 use crate::limits;
+use crate::refusal::Refusal;
 use crate::signed::{Signed, Verified};
-use crate::statement::card::{Card, NodeRecord, node_key};
+use crate::statement::card::{Card, NodeRecord, RelayOffer, node_key};
 use crate::time::Timestamp;
 
 /// What a statement that holds says of its place among others by the same key.
@@ -41,6 +42,12 @@ impl From<&Card> for Standing {
     }
 }
 
+impl From<&RelayOffer> for Standing {
+    fn from(offer: &RelayOffer) -> Self {
+        Self { seq: offer.seq, expires: offer.expires }
+    }
+}
+
 /// Whether a statement takes the place of the one that is known of its publisher. Of two with the same number the first one stays,
 /// and an older one never comes back while the newer one is known, however fresh it still is.
 pub fn put(known: Option<&Standing>, new: &Standing, now: Timestamp) -> Put {
@@ -71,6 +78,27 @@ pub fn holds(record: &Verified<NodeRecord>, key: &[u8], publisher: Option<NodeId
         && record.issued <= now.after(limits::SKEW)
         && record.expires <= now.after(limits::SKEW).after(limits::RECORD_LIFE);
     theirs && fresh
+}
+
+/// The relays that `node` offers, if it has signed that itself and the offer holds at this moment.
+///
+/// # Errors
+/// `signature` also when it is another node's, `malformed`, `clock`, `expired`; `too_large` when an address is, or when it is to hold for longer than may be.
+pub fn offer(signed: &Signed<RelayOffer>, node: &NodeId, now: Timestamp) -> Result<Verified<RelayOffer>, Refusal> {
+    let offer = signed.verify().map_err(|error| Refusal::from(&error))?;
+    let standing = Standing::from(&*offer);
+    let oversized = offer.relays.iter().any(|address| address.len() > limits::ADDRESS);
+    if offer.node != *node || offer.signer() != node.0 {
+        Err(Refusal::Signature)
+    } else if offer.issued > now.after(limits::SKEW) {
+        Err(Refusal::Clock)
+    } else if standing.has_expired(now) {
+        Err(Refusal::Expired)
+    } else if oversized || standing.expires > now.after(limits::SKEW).after(limits::RELAYS_LIFE) {
+        Err(Refusal::TooLarge)
+    } else {
+        Ok(offer)
+    }
 }
 
 #[cfg(test)]
@@ -124,5 +152,39 @@ mod tests {
         assert_eq!(put(Some(&new), &standing(5, 200), now), Put::Known);
         assert_eq!(put(Some(&old), &new, Timestamp(100)), Put::Expired, "the last moment is over");
         assert_eq!(put(None, &new, Timestamp(99)), Put::Kept);
+    }
+
+    #[test]
+    fn s24_an_offer_of_relays_counts_only_as_the_word_of_the_node_that_gives_it() {
+        let [bob, eve] = [1, 2].map(|seed| SecretKey::from_seed(&[seed; 32]));
+        let said = |of: &SecretKey, by: &SecretKey, issued: Timestamp, expires: Timestamp| {
+            let relays = vec!["/ip4/93.184.216.34/tcp/4711/p2p/R".to_owned()];
+            let offer = RelayOffer { node: NodeId(of.did()), relays, seq: 1, issued, expires };
+            Verified::sign(offer, by).signed().clone()
+        };
+        let (week, skew, second) = (limits::RELAYS_LIFE, limits::SKEW, std::time::Duration::from_secs(1));
+        let later = NOW.after(week);
+        let past = Timestamp(NOW.0 - 1);
+        for (signed, outcome) in [
+            (said(&bob, &bob, NOW, later), Ok(())),
+            (said(&bob, &bob, NOW.after(skew), later.after(skew)), Ok(())),
+            (said(&eve, &eve, NOW, later), Err(Refusal::Signature)),
+            (said(&bob, &eve, NOW, later), Err(Refusal::Signature)),
+            (said(&eve, &bob, NOW, later), Err(Refusal::Signature)),
+            (said(&bob, &bob, NOW.after(skew).after(second), later), Err(Refusal::Clock)),
+            (said(&bob, &bob, past, NOW), Err(Refusal::Expired)),
+            (said(&bob, &bob, NOW, later.after(skew).after(second)), Err(Refusal::TooLarge)),
+        ] {
+            assert_eq!(offer(&signed, &NodeId(bob.did()), NOW).map(drop), outcome);
+        }
+        let many = RelayOffer {
+            node: NodeId(bob.did()),
+            relays: vec![String::new(); limits::RELAYS_OFFERED + 1],
+            seq: 1,
+            issued: NOW,
+            expires: later,
+        };
+        let many = Verified::sign(many, &bob).signed().clone();
+        assert!(offer(&many, &NodeId(bob.did()), NOW).is_err(), "more than an offer may name");
     }
 }

@@ -30,6 +30,23 @@ statement! {
     }
 }
 
+statement! {
+    "kos/relays/1"
+    /// Relays behind which the contacts of a node's owner are welcome; signed by the node key and told to contacts only.
+    pub struct RelayOffer {
+        /// The node whose owner offers them.
+        1 node: NodeId;
+        /// Multiaddrs, each ending in `/p2p/PEERID`, best first. None takes back what was offered before.
+        2 relays: Vec<String>, max limits::RELAYS_OFFERED;
+        /// Rises with every offer.
+        3 seq: u64;
+        /// From when.
+        4 issued: Timestamp;
+        /// Until when.
+        5 expires: Timestamp;
+    }
+}
+
 cbor_struct! {
     /// One thing that an agent can do.
     pub struct Capability {

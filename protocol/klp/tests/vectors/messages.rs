@@ -39,6 +39,7 @@ pub const BODIES: &[(&str, Again)] = &[
     ("Acknowledge", again::<Acknowledge>),
     ("Missing", again::<Missing>),
     ("Acknowledgements", again::<Acknowledgements>),
+    ("Relays", again::<Relays>),
     ("PairOpen", again::<PairOpen>),
     ("PairOpened", again::<PairOpened>),
     ("PairProve", again::<PairProve>),
@@ -117,6 +118,7 @@ pub fn examples() -> Vec<Example> {
     };
     let missing = Missing { orders: vec![signed_order().id()] };
     let found = Acknowledgements { found: vec![acknowledge()] };
+    let relays = Relays { offer: Verified::sign(relay_offer(), &key(BOB_NODE)).signed().clone() };
     let pairing = super::pairing::messages();
     let finished = PairFinished { first: FirstGrant::Asked };
     let said = Verified::sign(exchange_said(), &key(BOB_NODE));
@@ -133,6 +135,7 @@ pub fn examples() -> Vec<Example> {
         pair(kind::DELIVER_REVOCATION, ("Revocations", &revocations), empty),
         pair(kind::ACKNOWLEDGE, ("Acknowledge", &acknowledge()), empty),
         pair(kind::MISSING, ("Missing", &missing), ("Acknowledgements", &found)),
+        pair(kind::RELAYS, empty, ("Relays", &relays)),
         pair(kind::PAIR_OPEN, ("PairOpen", &pairing.open), ("PairOpened", &pairing.opened)),
         pair(kind::PAIR_PROVE, ("PairProve", &pairing.prove), ("PairProved", &pairing.proved)),
         pair(kind::PAIR_FINISH, ("PairFinish", &pairing.finish), ("PairFinished", &finished)),

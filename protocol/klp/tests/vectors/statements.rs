@@ -2,7 +2,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use klp::codec::{Value, decode, encode};
 use klp::forward::{Errand, Exchange};
 use klp::hello::Hello;
-use klp::statement::card::{Card, NodeRecord};
+use klp::statement::card::{Card, NodeRecord, RelayOffer};
 use klp::statement::certificate::{Acceptance, Certificate};
 use klp::statement::grant::Grant;
 use klp::statement::receipt::{Acknowledgement, Order, Outcome};
@@ -50,6 +50,7 @@ pub const TYPES: &[Type] = &[
     kind::<Acceptance>("Acceptance"),
     kind::<Ticket>("Ticket"),
     kind::<NodeRecord>("NodeRecord"),
+    kind::<RelayOffer>("RelayOffer"),
     kind::<Card>("Card"),
     kind::<Grant>("Grant"),
     kind::<Revocation>("Revocation"),
@@ -81,6 +82,7 @@ pub fn examples() -> Vec<(&'static str, u8, Vec<u8>)> {
         ("Acceptance", BOB_NODE, bob_node().acceptance.as_bytes().to_vec()),
         signed("Ticket", ticket(), BOB_NODE),
         signed("NodeRecord", record(), BOB_NODE),
+        signed("RelayOffer", relay_offer(), BOB_NODE),
         signed("Card", card(), BOB_AGENT),
         signed("Grant", grant(BOB, Some(ALICE), None), BOB),
         signed("Grant", delegated, ALICE),
