@@ -25,7 +25,7 @@ pub(crate) struct Behaviour {
     pub(crate) memory: memory_connection_limits::Behaviour,
     pub(crate) session: session::Behaviour,
     pub(crate) blob: blob::Behaviour,
-    pub(crate) identify: identify::Behaviour,
+    pub(crate) identify: Scoped<identify::Behaviour>,
     pub(crate) ping: ping::Behaviour,
     pub(crate) pulse: pulse::Behaviour,
     pub(crate) kad: Scoped<kad::Behaviour<kad::store::MemoryStore>>,

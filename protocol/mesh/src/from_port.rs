@@ -63,3 +63,28 @@ impl Transport for FromPort {
         Pin::new(&mut self.0).poll(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::TcpListener;
+
+    use libp2p::core::Endpoint;
+    use libp2p::multiaddr::Protocol;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn c16_a_listening_port_that_cannot_be_shared_costs_no_dial() {
+        let mut transport = FromPort::new();
+        let here = "/ip4/127.0.0.1/tcp/0".parse().expect("address");
+        transport.listen_on(ListenerId::next(), here).expect("listens");
+        let ours = poll_fn(|context| Pin::new(&mut transport).poll(context)).await.into_new_address().expect("listens");
+        let port = ours.iter().find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None });
+        let _others = TcpListener::bind(("127.18.0.2", port.expect("TCP"))).expect("free at another address");
+        let far = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let at = format!("/ip4/127.0.0.1/tcp/{}", far.local_addr().expect("bound").port()).parse().expect("address");
+        let options = DialOpts { role: Endpoint::Dialer, port_use: PortUse::Reuse };
+        transport.dial(at, options).expect("dials").await.expect("connects");
+    }
+}

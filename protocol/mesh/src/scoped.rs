@@ -1,10 +1,11 @@
 //! A protocol that is told only some of our listen addresses, because it tells others all that it knows (`security.md` 25).
 
 use std::collections::HashSet;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::{ListenerId, PortUse};
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::{ExpiredListenAddr, NewListenAddr};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
@@ -116,9 +117,35 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Scoped<B> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        self.inner.poll(cx).map(|event| match event {
-            ToSwarm::ExternalAddrConfirmed(address) if self.claims => ToSwarm::NewExternalAddrCandidate(address),
-            event => event,
-        })
+        loop {
+            return Poll::Ready(match ready!(self.inner.poll(cx)) {
+                ToSwarm::ExternalAddrConfirmed(address) if self.claims => ToSwarm::NewExternalAddrCandidate(address),
+                // Over a circuit nobody sees where we are, and says so with a name alone; a hole would be punched to nowhere.
+                ToSwarm::NewExternalAddrCandidate(address) if is_nowhere(&address) => continue,
+                event => event,
+            });
+        }
+    }
+}
+
+fn is_nowhere(address: &Multiaddr) -> bool {
+    address.iter().all(|part| matches!(part, Protocol::P2p(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::candidates;
+
+    #[test]
+    fn k16_an_address_that_is_only_a_name_is_no_candidate() {
+        let mut scoped = Scoped::new(candidates::Behaviour::default(), |_| true);
+        let (peer, somewhere) = (PeerId::random(), "/ip4/8.8.8.8/udp/1/quic-v1".parse::<Multiaddr>().expect("address"));
+        scoped.offer(Multiaddr::empty().with(Protocol::P2p(peer)));
+        scoped.offer(somewhere.clone());
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let Poll::Ready(ToSwarm::NewExternalAddrCandidate(first)) = scoped.poll(&mut context) else { panic!("one") };
+        assert_eq!(first, somewhere);
+        assert!(scoped.poll(&mut context).is_pending());
     }
 }

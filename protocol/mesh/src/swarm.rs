@@ -290,7 +290,7 @@ fn behaviour(
         memory: memory_connection_limits::Behaviour::with_max_bytes(config.limits.memory),
         session: session::Behaviour::new(config.trust_cidr.clone()),
         blob: blob::Behaviour::default(),
-        identify: identify::Behaviour::new(identify),
+        identify: Scoped::new(identify::Behaviour::new(identify), |_| true),
         ping: ping::Behaviour::default(),
         pulse: pulse::Behaviour::default(),
         kad: Scoped::new(lookups::table(me, config.role, config.limits.record_life), kad_admits),

@@ -1,5 +1,6 @@
 //! Every router with every other: who asks, who answers, how soon, and by which path.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,16 @@ impl Pair {
         Some(Self { dialler: nat(dialler)?, listener: nat(listener)? })
     }
 
+    /// Whether a direct path needs a hole for TCP.
+    fn punches_tcp(self) -> bool {
+        let everywhere = |nat| matches!(nat, Nat::Open | Nat::FullCone);
+        let either = |nat| self.dialler == nat || self.listener == nat;
+        either(Nat::UdpBlocked)
+            && self.dialler.meets(self.listener)
+            && !everywhere(self.dialler)
+            && !everywhere(self.listener)
+    }
+
     fn expected(self) -> Route {
         if self.dialler.meets(self.listener) { Route::Direct } else { Route::Relayed }
     }
@@ -83,6 +94,9 @@ impl Matrix {
     fn rows(&self, options: &Options, tell: &mut dyn FnMut(&str)) -> Result<Vec<Row>, Trouble> {
         let scenario = self.scenario()?;
         let mut stage = Stage::set(&scenario, options)?;
+        let askers: BTreeSet<_> =
+            self.pairs.iter().filter(|pair| pair.punches_tcp()).map(|pair| name("d", pair.dialler)).collect();
+        stage.rest(&askers.into_iter().collect::<Vec<_>>())?;
         if options.fault {
             let served = scenario.nodes.iter().filter(|node| node.serves.is_some());
             served.map(|node| node.name.as_ref()).try_for_each(|name| stage.signal(name, "KILL"))?;

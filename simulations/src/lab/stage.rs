@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::command::{inside, run};
 use super::names::{self, Book};
 use super::net::Net;
 use super::person::Person;
@@ -16,6 +17,8 @@ use crate::scenario::{Name, Node, Scenario, Server};
 const FOLDER: &str = "/run/kos-lab";
 /// How long a node may take until others can reach it.
 const SETTLED: Duration = Duration::from_secs(60);
+/// How long the system may think of connections that are over; Linux does for a minute.
+const RESTED: Duration = Duration::from_secs(90);
 
 /// What whoever runs the lab wants.
 #[derive(Clone, Debug, Default)]
@@ -198,6 +201,23 @@ impl Stage {
         self.settle()
     }
 
+    /// Starts these again when the system has forgotten what they were connected with. For a minute a port cannot be used for the same far end again,
+    /// and a hole for TCP is punched from this port or not at all.
+    pub(super) fn rest(&mut self, names: &[String]) -> Result<(), Trouble> {
+        for name in names {
+            self.signal(name, "KILL")?;
+        }
+        for name in names {
+            play::until(&format!("{name} has its port to itself"), RESTED, || {
+                let table = run(inside(name, "cat").arg("/proc/net/tcp")).map_err(|trouble| trouble.line())?;
+                let left = waiting(&String::from_utf8_lossy(&table.stdout));
+                if left == 0 { Ok(()) } else { Err(format!("{left} old connections")) }
+            })?;
+            self.start(name)?;
+        }
+        self.settle()
+    }
+
     /// Serves what is to be served, and makes contacts of those who know each other.
     fn introduce(&self, node: &Node) -> Result<(), Trouble> {
         let me = self.person(&node.name)?;
@@ -263,6 +283,13 @@ impl Drop for Stage {
         self.programs.clear();
         let _gone = std::fs::remove_dir_all(FOLDER);
     }
+}
+
+/// Connections from our port that are over, of which the system still thinks: TIME_WAIT, 6 in this table.
+fn waiting(table: &str) -> usize {
+    let port = format!(":{PORT:04X}");
+    let rows = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row.get(1).is_some_and(|local| local.ends_with(&port)) && row.get(3) == Some(&"06")).count()
 }
 
 fn listening() -> Vec<String> {

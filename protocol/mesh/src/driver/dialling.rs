@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition, WithPeerIdWithAddresses};
 use libp2p::swarm::{ConnectionId, DialError as SwarmDialError};
 use libp2p::{Multiaddr, PeerId};
 
@@ -45,7 +46,7 @@ impl Driver {
             .map(|relay| self.distance(&relay));
         let head_start = (near.min().unwrap_or_default() * ROUND_TRIPS).clamp(HEAD_START, HEAD_START_LONGEST);
         let options = DialOpts::peer_id(peer).condition(condition).addresses(addresses);
-        let options = options.extend_addresses_through_behaviour().build();
+        let options = self.leaving_from(peer, options.extend_addresses_through_behaviour()).build();
         let id = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => {
@@ -69,7 +70,8 @@ impl Driver {
 
     /// Dials a peer at these addresses too, whatever else is under way.
     fn connect_beside(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
-        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses);
+        let options = self.leaving_from(peer, options).build();
         let id = options.connection_id();
         if self.swarm.dial(options).is_ok() {
             self.dials.begin(peer, id);
@@ -93,6 +95,15 @@ impl Driver {
         let state = self.state.borrow();
         let known = node_of(relay).and_then(|node| state.peers.get(&node)?.rtt);
         known.unwrap_or(UNKNOWN)
+    }
+
+    /// Servers are dialled from the port on which we listen, for they tell us how others see it. Everybody else is dialled from another one: a dial that
+    /// the other's router drops would leave our own router open from there to our listening port, and a hole for TCP that is punched soon after
+    /// would come out at our listener, with both sides waiting for the other's first word.
+    fn leaving_from(&self, peer: PeerId, options: WithPeerIdWithAddresses) -> WithPeerIdWithAddresses {
+        let is_bootstrap = self.bootstrap.iter().any(|address| address.iter().last() == Some(Protocol::P2p(peer)));
+        let is_relay = self.relays.shown().iter().any(|relay| Some(relay.node) == node_of(&peer));
+        if is_bootstrap || is_relay { options } else { options.allocate_new_port() }
     }
 
     /// A dial has failed.

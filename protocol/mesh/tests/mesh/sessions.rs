@@ -8,7 +8,6 @@ use klp::hello::Extras;
 use klp::message::Answer;
 use klp::statement::certificate::{Certificate, Introduction, Kind, Right};
 use klp::{Digest, OwnerId, Refusal, Timestamp, limits};
-use libp2p::multiaddr::Protocol;
 use mesh::{DialError, Event, Role};
 
 use crate::support::{LONG, Node, address, eventually, id, key, node, start, within};
@@ -293,14 +292,4 @@ async fn s28_visitors_that_rest_make_room_for_others() {
     }
     // Also the first one, whose place was given away.
     within(visit(&visitors[0])).await;
-}
-
-#[tokio::test]
-async fn c16_a_listening_port_that_cannot_be_shared_costs_no_dial() {
-    let (alice, bob) = (node(1).await, node(2).await);
-    let at = alice.addresses();
-    let port = at[0].iter().find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None });
-    let _others =
-        std::net::TcpListener::bind(("127.18.0.2", port.expect("TCP"))).expect("another address's port is free");
-    alice.dial(&bob).await;
 }
