@@ -21,6 +21,7 @@ Each option adds steps; they run in this order.
   --ticket-out FILE    Write the client's ticket line to this file
   --tcp MULTIADDR      Talk to the node at this address, ending in /p2p/PEERID
   --ws MULTIADDR       The same, over WebSocket
+  --webrtc MULTIADDR   The same, over WebRTC Direct
   --node-ticket LINE   The node's own ticket: pins its owner, and lets the Hello introduce the client
   --question TEXT      What to ask [default: how do I begin?]
   --receipt-out FILE   Write the receipt of the last answered call to this file
@@ -28,7 +29,7 @@ Each option adds steps; they run in this order.
 
 const { values: options } = parseArgs({
   options: Object.fromEntries([
-    ...['vectors', 'receipt', 'keys', 'ticket-out', 'tcp', 'ws', 'node-ticket', 'question', 'receipt-out'].map(name => [name, { type: 'string' }]),
+    ...['vectors', 'receipt', 'keys', 'ticket-out', 'tcp', 'ws', 'webrtc', 'node-ticket', 'question', 'receipt-out'].map(name => [name, { type: 'string' }]),
     ['help', { type: 'boolean' }]
   ])
 })
@@ -82,7 +83,7 @@ if (options.receipt) {
   })
 }
 
-if (options['ticket-out'] || options.tcp || options.ws) {
+if (options['ticket-out'] || options.tcp || options.ws || options.webrtc) {
   const seeds = loadKeys(options.keys)
   const me = { owner: keyPair(unhex(seeds.owner)), node: keyPair(unhex(seeds.node)) }
   const next = keyPair(unhex(seeds.next))
@@ -98,10 +99,10 @@ if (options['ticket-out'] || options.tcp || options.ws) {
       return `of ${did(me.owner.key)}, fingerprint ${fingerprint(me.owner.key).join(' ')}`
     })
   }
-  if (options.tcp || options.ws) {
-    const net = await step('libp2p starts', () => startNet(me.node))
+  if (options.tcp || options.ws || options.webrtc) {
+    const net = await step('libp2p starts', () => startNet(me.node, { webrtc: Boolean(options.webrtc) }))
     const pinned = options['node-ticket'] && await step('the node\'s ticket', () => readTicket(options['node-ticket'], Date.now()))
-    for (const transport of ['tcp', 'ws']) {
+    for (const transport of ['tcp', 'ws', 'webrtc']) {
       const address = options[transport]
       if (!address || !net) continue
       nodeOf(address)

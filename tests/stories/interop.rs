@@ -9,9 +9,9 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("interop")
 }
 
-fn client(arguments: &[&str]) -> String {
+fn client(folder: &Path, arguments: &[&str]) -> String {
     let mut node = Command::new("node");
-    node.arg("run.mjs").args(arguments).current_dir(folder()).stdin(Stdio::null());
+    node.arg("run.mjs").args(arguments).current_dir(folder).stdin(Stdio::null());
     done(&format!("{arguments:?}"), node.output().unwrap())
 }
 
@@ -23,28 +23,19 @@ fn done(what: &str, output: Output) -> String {
 }
 
 /// The client's packages, exactly those of its lock file.
-fn install() {
+fn install(folder: &Path, more: &[&str]) {
     let mut npm = Command::new("npm");
-    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
-    done("npm ci", npm.current_dir(folder()).stdin(Stdio::null()).output().unwrap());
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).args(more);
+    done("npm ci", npm.current_dir(folder).stdin(Stdio::null()).output().unwrap());
 }
 
-#[test]
-fn n11_a_javascript_client_written_from_the_specs_talks_to_a_node_over_tcp_and_websocket() {
-    let story = "n11_a_javascript_client_written_from_the_specs_talks_to_a_node_over_tcp_and_websocket";
-    if !has(story, "node") || !has(story, "npm") {
-        return;
-    }
-    install();
-    let vectors = client(&["--vectors", "../../specs/vectors"]);
-    assert!(vectors.ends_with(" 0 failed\n") && vectors.lines().count() > 11, "{vectors}");
-
+/// The client talks with a node over each of these: the name that the client has for it, and where the node listens.
+fn talks(folder: &Path, over: &[(&str, &str)]) {
+    let client = |arguments: &[&str]| client(folder, arguments);
     let bob = Shell::new();
-    let up = bob.up(&["--listen", "/ip4/127.0.0.1/tcp/0/ws"]);
-    let listen = |ws: bool| {
-        let all = up["listen"].as_array().unwrap().iter().map(|address| address.as_str().unwrap());
-        all.into_iter().find(|address| address.contains("/ws/") == ws).unwrap().to_owned()
-    };
+    let mut line = vec!["up", "--detach", "--api", "127.0.0.1:0", "--no-mdns"];
+    line.extend(over.iter().flat_map(|(_, listen)| ["--listen", listen]));
+    let up = bob.ok(&line);
     let specs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs");
     bob.ok(&["serve", specs.to_str().unwrap(), "--as", "specs"]);
     let place = |name: &str| bob.folder().join(name).display().to_string();
@@ -53,12 +44,24 @@ fn n11_a_javascript_client_written_from_the_specs_talks_to_a_node_over_tcp_and_w
     bob.ok(&["contact", "add", std::fs::read_to_string(&ticket).unwrap().trim(), "--as", "js"]);
     bob.ok(&["grant", "add", "js", "specs.ask", "--calls", "100"]);
 
-    let (tcp, ws, his) = (listen(false), listen(true), bob.ticket());
-    let talk = client(&["--keys", &keys, "--tcp", &tcp, "--ws", &ws, "--node-ticket", &his, "--receipt-out", &mine]);
-    for transport in ["tcp", "ws"] {
+    let all: Vec<_> = up["listen"].as_array().unwrap().iter().map(|address| address.as_str().unwrap()).collect();
+    let options: Vec<_> = over
+        .iter()
+        .map(|(name, listen)| {
+            // What follows the port says which listener it is.
+            let kind = |address: &str| address.split('/').nth(5).filter(|part| *part != "p2p").map(str::to_owned);
+            (format!("--{name}"), *all.iter().find(|address| kind(address) == kind(listen)).unwrap())
+        })
+        .collect();
+    let his = bob.ticket();
+    let mut line = vec!["--keys", &keys, "--node-ticket", &his, "--receipt-out", &mine];
+    line.extend(options.iter().flat_map(|(option, address)| [option.as_str(), address]));
+    let talk = client(&line);
+    for (transport, _) in over {
         for step in [
             "Hello both ways",
             "link.introduce",
+            "a request of two frames",
             "agent.call: chunks, credit, the signed outcome",
             "cancel of a running call: cancelled",
             "a replayed order: replay",
@@ -77,4 +80,33 @@ fn n11_a_javascript_client_written_from_the_specs_talks_to_a_node_over_tcp_and_w
     let checked = client(&["--receipt", &theirs]);
     assert!(checked.contains("ok receipt with any one byte changed is refused"), "{checked}");
     bob.ok(&["down"]);
+}
+
+#[test]
+fn n11_a_javascript_client_written_from_the_specs_talks_to_a_node_over_tcp_and_websocket() {
+    let story = "n11_a_javascript_client_written_from_the_specs_talks_to_a_node_over_tcp_and_websocket";
+    if !has(story, "node") || !has(story, "npm") {
+        return;
+    }
+    // What only WebRTC needs is a native module.
+    install(&folder(), &["--omit=optional"]);
+    let vectors = client(&folder(), &["--vectors", "../../specs/vectors"]);
+    assert!(vectors.ends_with(" 0 failed\n") && vectors.lines().count() > 11, "{vectors}");
+    talks(&folder(), &[("tcp", "/ip4/127.0.0.1/tcp/0"), ("ws", "/ip4/127.0.0.1/tcp/0/ws")]);
+}
+
+#[cfg(feature = "webrtc")]
+#[test]
+fn c11_a_javascript_client_talks_to_a_node_over_webrtc_direct() {
+    let story = "c11_a_javascript_client_talks_to_a_node_over_webrtc_direct";
+    if !has(story, "node") || !has(story, "npm") {
+        return;
+    }
+    // A copy with packages of its own: the other story may be putting its packages there just now.
+    let own = tempfile::tempdir().unwrap();
+    let mut copy = Command::new("cp");
+    copy.args(["-R", "klp", "package.json", "package-lock.json", ".npmrc", "run.mjs", "steps.mjs", "talk.mjs"]);
+    assert!(copy.arg(own.path()).current_dir(folder()).status().unwrap().success());
+    install(own.path(), &[]);
+    talks(own.path(), &[("webrtc", "/ip4/127.0.0.1/udp/0/webrtc-direct")]);
 }

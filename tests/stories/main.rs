@@ -44,3 +44,5 @@ mod siege;
 mod streaming;
 mod thin_line;
 mod watched;
+#[cfg(feature = "webrtc")]
+mod webrtc;

@@ -38,7 +38,7 @@ pub struct Route {
     pub node: String,
     /// The best path now: `local`, `lan`, `direct`, `relayed`, or `forwarded, 2 hops via bob`.
     pub path: String,
-    /// What carries it: `quic`, `tcp`, `ws`; empty when contacts do.
+    /// What carries it: `quic`, `tcp`, `ws`, `webrtc`; empty when contacts do.
     pub over: String,
     /// The other end; empty when contacts carry it.
     pub address: String,

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::path::{Kind, Path};
 use crate::patience::Failed;
-use crate::peer::{is_relayed, node_of, relay_in};
+use crate::peer::{is_relayed, is_webrtc, node_of, relay_in};
 
 /// Callers that wait for one peer; further ones are told to ask again.
 const WAITING: usize = 64;
@@ -90,10 +90,18 @@ pub(crate) fn attempts(errors: &[(Multiaddr, TransportError<io::Error>)], truste
     let attempt = |(address, error): &(Multiaddr, TransportError<io::Error>)| Attempt {
         kind: Kind::of(address, trusted),
         address: address.clone(),
-        error: chain(error),
+        error: if is_unbuilt(address) { UNBUILT.to_owned() } else { chain(error) },
         took: if let TransportError::Other(error) = error { Failed::took(error) } else { None },
     };
     errors.iter().map(attempt).collect()
+}
+
+/// What there is to say of an address that this program does not speak because of how it was built.
+const UNBUILT: &str = "this program was built without WebRTC Direct, the cargo feature `webrtc`";
+
+/// Whether an address is of that kind.
+pub(crate) fn is_unbuilt(address: &Multiaddr) -> bool {
+    cfg!(not(feature = "webrtc")) && is_webrtc(address) && !is_relayed(address)
 }
 
 /// An error with its causes, in one line.

@@ -67,6 +67,8 @@ mod swarm;
 mod tally;
 mod topics;
 mod weather;
+#[cfg(feature = "webrtc")]
+mod webrtc;
 
 pub use answer::{Answer, Ended, Refused, Reply};
 pub use blob::{Fetch, Source};

@@ -29,6 +29,8 @@ pub enum Transport {
     Tcp,
     /// WebSocket with Noise and Yamux.
     WebSocket,
+    /// WebRTC Direct: data channels over UDP.
+    WebRtc,
     /// Inside one process, for tests.
     Memory,
 }
@@ -78,6 +80,7 @@ fn transport_of(address: &Multiaddr) -> Transport {
         match part {
             Protocol::QuicV1 => transport = Transport::Quic,
             Protocol::Ws(_) | Protocol::Wss(_) => transport = Transport::WebSocket,
+            Protocol::WebRTCDirect => transport = Transport::WebRtc,
             Protocol::Memory(_) => transport = Transport::Memory,
             Protocol::P2pCircuit => break,
             _ => {}
@@ -119,12 +122,13 @@ impl Kind {
 }
 
 impl Transport {
-    /// `quic`, `tcp`, `ws` or `memory`.
+    /// `quic`, `tcp`, `ws`, `webrtc` or `memory`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Quic => "quic",
             Self::Tcp => "tcp",
             Self::WebSocket => "ws",
+            Self::WebRtc => "webrtc",
             Self::Memory => "memory",
         }
     }
@@ -156,6 +160,7 @@ mod tests {
             ("/ip4/127.0.0.1/tcp/1", "lan over tcp"),
             ("/ip4/192.168.1.2/udp/1/quic-v1", "lan over quic"),
             ("/ip4/8.8.8.8/tcp/1/ws", "direct over ws"),
+            ("/ip4/8.8.8.8/udp/1/webrtc-direct", "direct over webrtc"),
             ("/memory/5", "lan over memory"),
             (&format!("/ip4/8.8.8.8/udp/1/quic-v1/p2p/{relay}/p2p-circuit"), "relayed over quic"),
         ] {
@@ -163,5 +168,7 @@ mod tests {
         }
         let circuit = dialled(&format!("/ip4/8.8.8.8/udp/1/quic-v1/p2p/{relay}/p2p-circuit"));
         assert!(dialled("/ip4/8.8.8.8/tcp/1/ws") < circuit);
+        assert!(dialled("/ip4/8.8.8.8/udp/1/webrtc-direct") < circuit);
+        assert!(dialled("/ip4/8.8.8.8/tcp/1") < dialled("/ip4/8.8.8.8/udp/1/webrtc-direct"));
     }
 }

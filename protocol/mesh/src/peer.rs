@@ -56,6 +56,11 @@ pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
 }
 
+/// Whether an address is one of WebRTC Direct.
+pub(crate) fn is_webrtc(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::WebRTCDirect)
+}
+
 /// The relay that an address leads through, when it says so.
 pub(crate) fn relay_in(address: &Multiaddr) -> Option<PeerId> {
     let to_relay = address.iter().take_while(|part| *part != Protocol::P2pCircuit);

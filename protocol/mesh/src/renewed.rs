@@ -8,12 +8,13 @@ use std::task::{Context, Poll};
 
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
 
-use crate::peer::{ip_in, is_relayed};
+use crate::peer::{ip_in, is_relayed, is_webrtc};
 
 /// A behaviour, and the connections that it knows.
 pub(crate) struct Renewed<B> {
@@ -83,9 +84,10 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Renewed<B> {
 }
 
 /// Whether dialling it says anything about us: a circuit says something about its relay, and what a peer has seen at the end of a circuit, or what
-/// identify makes of it with our own host, is no place at all.
+/// identify makes of it with our own host, is no place at all. Nor is one of WebRTC without the digest of a certificate: so others see whoever dials.
 fn is_dialled(address: &Multiaddr) -> bool {
-    ip_in(address).is_some() && !is_relayed(address)
+    let told = address.iter().any(|part| matches!(part, Protocol::Certhash(_)));
+    ip_in(address).is_some() && !is_relayed(address) && (told || !is_webrtc(address))
 }
 
 #[cfg(test)]
@@ -95,6 +97,8 @@ mod tests {
     use libp2p::{Swarm, SwarmBuilder, autonat, noise, tcp, yamux};
 
     use super::*;
+
+    const DIGEST: &str = "uEiDikp5KVUgkLta1EjUN-IKbHk-dUBg8VzKgf5nXxLK46w";
 
     type Client = Renewed<autonat::v2::client::Behaviour>;
 
@@ -122,6 +126,8 @@ mod tests {
             ("/ip6/2001:db8::1/tcp/4001".to_owned(), true),
             (format!("/ip4/8.8.8.8/tcp/4001/p2p/{peer}/p2p-circuit"), false),
             (format!("/p2p/{peer}"), false),
+            ("/ip4/8.8.8.8/udp/4001/webrtc-direct".to_owned(), false),
+            (format!("/ip4/8.8.8.8/udp/4001/webrtc-direct/certhash/{DIGEST}"), true),
         ] {
             assert_eq!(is_dialled(&text.parse().expect("address")), asked, "{text}");
         }

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::behaviour::Behaviour;
 use crate::blob::{self, Shelf};
 use crate::config::{Config, RelayLimits, Role};
+use crate::dial::is_unbuilt;
 use crate::doorway::{self, Doorway, Limiter, Shaped, Shaper};
 use crate::driven::Driven;
 use crate::driver::Driver;
@@ -43,7 +44,7 @@ use crate::scoped::Scoped;
 use crate::session::{self, Shared, Table};
 use crate::state::State;
 use crate::tally::Tally;
-use crate::weather::{self, Weather};
+use crate::weather;
 use crate::{candidates, lookups, pulse, topics};
 
 /// Commands that wait for the driver, which reads them before anything else.
@@ -72,6 +73,9 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
+    /// An address of WebRTC Direct, and a program that was built without it.
+    #[error("{0}: this program was built without WebRTC Direct, the cargo feature `webrtc`")]
+    NoWebRtc(Multiaddr),
     /// The operating system gives no transport.
     #[error("no transport")]
     Transport(#[source] io::Error),
@@ -91,6 +95,11 @@ pub fn open(
     if let Some(address) = config.bootstrap.iter().chain(&config.relays).find(|address| !names_peer(address)) {
         return Err(OpenError::NoPeer(address.clone()));
     }
+    if let Some(address) = config.listen.iter().chain(&config.external).find(|address| is_unbuilt(address)) {
+        return Err(OpenError::NoWebRtc(address.clone()));
+    }
+    #[cfg(feature = "webrtc")]
+    let config = crate::webrtc::certified(config).map_err(OpenError::Transport)?;
     let setting = |error: &dyn std::fmt::Display| OpenError::Setting(error.to_string());
     let keypair = keypair(&config.key).map_err(|error| setting(&error))?;
     let me = NodeId(config.key.did());
@@ -102,7 +111,7 @@ pub fn open(
         Some(shaper) => Meter::Shaper(shaper.clone()),
         None => Meter::Tally(tally.clone()),
     };
-    let transport = transport(&keypair, relayed, config.weather, meter, registry).map_err(OpenError::Transport)?;
+    let transport = transport(&config, &keypair, relayed, meter, registry).map_err(OpenError::Transport)?;
     let behaviour = behaviour(&config, &keypair, relay_client, &doorway).map_err(|error| setting(&error))?;
     let settings = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE)
@@ -195,9 +204,9 @@ enum Meter {
 }
 
 fn transport(
+    config: &Config,
     keypair: &Keypair,
     relayed: relay::client::Transport,
-    weather: Option<Weather>,
     meter: Meter,
     registry: &mut Registry,
 ) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
@@ -217,6 +226,14 @@ fn transport(
         )
         .map(|either, _| either.into_inner())
         .boxed();
+    #[cfg(feature = "webrtc")]
+    let direct = direct
+        .or_transport(
+            crate::webrtc::Direct::new(keypair, &config.key)?
+                .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Parting::new(muxer)))),
+        )
+        .map(|either, _| either.into_inner())
+        .boxed();
     let resolved = resolve(direct, has_resolver)?;
     let socket = websocket::Config::new(resolve(FromPort::new(), has_resolver)?)
         .upgrade(Version::V1Lazy)
@@ -224,7 +241,7 @@ fn transport(
         .multiplex(muxer())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Driven::new(muxer))));
     let memory = MemoryTransport::default()
-        .and_then(weather::suffer(weather))
+        .and_then(weather::suffer(config.weather))
         .upgrade(Version::V1Lazy)
         .authenticate(noise()?)
         .multiplex(muxer())

@@ -1,4 +1,4 @@
-// The channel (03-session.md, section 1): TCP or WebSocket, Noise, Yamux, and a stream of /kos/klp/1.
+// The channel (03-session.md, section 1): TCP or WebSocket, Noise, Yamux, or WebRTC Direct, and a stream of /kos/klp/1.
 import './node20.mjs'
 import { createLibp2p } from 'libp2p'
 import { generateKeyPairFromSeed } from '@libp2p/crypto/keys'
@@ -13,12 +13,14 @@ import { parsePeerId, peerId } from './keys.mjs'
 
 export const PROTOCOL = '/kos/klp/1'
 
-/** A libp2p node that listens nowhere, with the node key as its identity. */
-export async function startNet (pair) {
+/** A libp2p node that listens nowhere, with the node key as its identity. WebRTC is a package of its own, see README.md. */
+export async function startNet (pair, { webrtc = false } = {}) {
+  // A node reads messages of a data channel up to 8 KiB (03-session.md, section 1).
+  const more = webrtc ? [(await import('@libp2p/webrtc')).webRTCDirect({ dataChannel: { maxMessageSize: 8 * 1024 } })] : []
   return createLibp2p({
     privateKey: await generateKeyPairFromSeed('Ed25519', pair.seed),
     addresses: { listen: [] },
-    transports: [tcp(), webSockets()],
+    transports: [tcp(), webSockets(), ...more],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
     services: { identify: identify() },

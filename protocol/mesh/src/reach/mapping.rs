@@ -94,7 +94,7 @@ fn mapping(seen: &[&Sighting]) -> Mapping {
     mapping
 }
 
-/// Which transport an address is of, and its socket. WebSocket leaves from no listen port.
+/// Which transport an address is of, and its socket. WebSocket and WebRTC leave from no listen port.
 fn socket_of(address: &Multiaddr) -> Option<(Carrier, SocketAddr)> {
     let ip: IpAddr = ip_in(address)?;
     let mut parts = address.iter().skip(1);
@@ -103,7 +103,8 @@ fn socket_of(address: &Multiaddr) -> Option<(Carrier, SocketAddr)> {
         Protocol::Tcp(port) => (Carrier::Tcp, port),
         _ => return None,
     };
-    let web = parts.any(|part| matches!(part, Protocol::Ws(_) | Protocol::Wss(_) | Protocol::P2pCircuit));
+    let web = parts
+        .any(|part| matches!(part, Protocol::Ws(_) | Protocol::Wss(_) | Protocol::WebRTCDirect | Protocol::P2pCircuit));
     (!web).then_some((carrier, (ip, port).into()))
 }
 
@@ -116,6 +117,7 @@ mod tests {
         let (a, b) = ("/ip4/11.0.0.1", "/ip4/12.0.0.1");
         let quic = |port: u16| format!("/ip4/9.9.9.9/udp/{port}/quic-v1");
         let tcp = |port: u16| format!("/ip4/9.9.9.9/tcp/{port}");
+        let webrtc = |port: u16| format!("/ip4/9.9.9.9/udp/{port}/webrtc-direct");
         for (name, seen, udp, tcp_is) in [
             ("nobody", vec![], Mapping::Unknown, Mapping::Unknown),
             ("one", vec![(a, 1, quic(5))], Mapping::Unknown, Mapping::Unknown),
@@ -126,6 +128,7 @@ mod tests {
             ("tcp is for itself", vec![(a, 1, quic(5)), (b, 1, tcp(6))], Mapping::Unknown, Mapping::Unknown),
             ("tcp too", vec![(a, 1, tcp(6)), (b, 1, tcp(6))], Mapping::Unknown, Mapping::Independent),
             ("no web", vec![(a, 1, tcp(6) + "/ws"), (b, 1, tcp(7) + "/ws")], Mapping::Unknown, Mapping::Unknown),
+            ("no webrtc", vec![(a, 1, webrtc(6)), (b, 1, webrtc(7))], Mapping::Unknown, Mapping::Unknown),
         ] {
             let (mut sightings, now) = (Sightings::default(), Instant::now());
             for (host, port, observed) in &seen {

@@ -15,7 +15,7 @@ use libp2p::{Multiaddr, PeerId, Stream};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::streams::{StreamEvent, Streams};
-use crate::path::{Path, RelayLimit};
+use crate::path::{Path, RelayLimit, Transport};
 use crate::peer::{node_of, relay_in};
 
 /// Streams that wait for a connection to one peer: sessions with it are few.
@@ -206,7 +206,9 @@ impl NetworkBehaviour for Behaviour {
             }) => {
                 let path = self.path(peer, endpoint);
                 let connections = self.peers.entry(peer).or_default();
-                let from_listener = matches!(endpoint, ConnectedPoint::Dialer { port_use: PortUse::Reuse, .. });
+                // WebRTC is dialled from a port of its own, whatever was wished.
+                let from_listener = matches!(endpoint, ConnectedPoint::Dialer { port_use: PortUse::Reuse, .. })
+                    && path.transport != Transport::WebRtc;
                 let (dialled, opening) = (endpoint.is_dialer(), Vec::new());
                 connections.push(Connection { id, path, dialled, from_listener, opening });
                 // Stable, so that of equals the oldest stays first and a session does not wander.

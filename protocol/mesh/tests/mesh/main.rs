@@ -20,3 +20,5 @@ mod streams;
 mod support;
 mod tampering;
 mod tapped;
+#[cfg(feature = "webrtc")]
+mod webrtc;

@@ -213,3 +213,26 @@ pub(crate) fn socket(address: &mesh::Multiaddr) -> std::net::SocketAddr {
     let port = text.split('/').nth(4).and_then(|port| port.parse().ok()).expect("a port");
     ([127, 0, 0, 1], port).into()
 }
+
+#[cfg(not(feature = "webrtc"))]
+#[tokio::test]
+async fn c11_an_address_of_webrtc_is_refused_by_the_name_of_the_feature_that_speaks_it() {
+    use crate::support::id;
+    use mesh::{Config, DialError, Multiaddr, OpenError, Registry};
+    let told = "without WebRTC Direct, the cargo feature `webrtc`";
+    let place = address("/ip4/127.0.0.1/udp/1/webrtc-direct");
+    let changes: [fn(&mut Config, Multiaddr); 2] =
+        [|config, place| config.listen = vec![place], |config, place| config.external = vec![place]];
+    for change in changes {
+        let mut config = Config::new(crate::support::key(1), Role::Node);
+        change(&mut config, place.clone());
+        let error = mesh::open(config, &mut Registry::default()).err().expect("refused");
+        assert!(matches!(&error, OpenError::NoWebRtc(refused) if *refused == place), "{error}");
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    let alice = node(1).await;
+    match within(alice.mesh.dial(id(2), vec![place])).await {
+        Err(DialError::Unreachable { attempts }) => assert!(attempts[0].error.contains(told), "{attempts:?}"),
+        other => panic!("{other:?}"),
+    }
+}
