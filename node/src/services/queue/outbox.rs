@@ -20,6 +20,8 @@ pub(super) const LONGEST: Duration = limits::MAIL_LIFE;
 const AT_ONCE: usize = 16;
 /// Before the second try; each further one waits twice as long.
 const SOON: Duration = Duration::from_secs(5);
+/// Between two tries in any case.
+const BREATH: Duration = Duration::from_secs(1);
 /// The longest wait between two tries. Whoever opens a session is asked at once.
 const LATE: Duration = Duration::from_secs(10 * 60);
 
@@ -168,10 +170,11 @@ impl Outbox {
         }
     }
 
-    /// A contact is there again, or may be: what waits for them is due at once.
+    /// A contact is there again, or may be: what waits for them is due at once. Who comes and goes is not run after at every turn.
     pub(super) fn met(&mut self, owner: &OwnerId) {
-        self.away.remove(owner);
-        self.slots.values_mut().filter(|slot| slot.owner == *owner).for_each(|slot| slot.pause = None);
+        let slots = self.slots.values_mut().filter(|slot| slot.owner == *owner);
+        let pauses = slots.filter_map(|slot| slot.pause.as_mut()).chain(self.away.get_mut(owner));
+        pauses.for_each(|pause| pause.until = pause.until.min(pause.since + BREATH));
     }
 
     /// Those whose time is over and that nobody works on; they are under way now, to their end.

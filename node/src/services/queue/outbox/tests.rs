@@ -136,14 +136,21 @@ fn c9_who_is_there_again_is_asked_at_once_and_never_in_a_tight_circle() {
     let bob = owner(1);
     let mut world = World::new(&[question(1, bob, Priority::Low)]);
     for _ in 0..5 {
-        world.pass(1000);
+        world.pass(600);
         assert_eq!(world.due(), [1]);
         world.again(1, true);
     }
     assert_eq!(world.due(), [] as [u16; 0]);
     world.outbox.met(&owner(2));
     assert_eq!(world.due(), [] as [u16; 0], "somebody else");
+    world.pass(2);
     world.outbox.met(&bob);
+    assert_eq!(world.due(), [1]);
+    // Who opens one session after the other and lets nothing through is tried once a second, not in a circle.
+    world.again(1, true);
+    world.outbox.met(&bob);
+    assert_eq!(world.due(), [] as [u16; 0]);
+    world.pass(BREATH.as_secs());
     assert_eq!(world.due(), [1]);
     // A session over which nothing comes through is no reason to hurry.
     world.again(1, true);
