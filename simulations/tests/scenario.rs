@@ -82,7 +82,8 @@ fn a_mistake_is_named_with_its_line() {
     for (step, line, what) in [
         ("[[step]]\nask = { from = \"alice\", to = \"carol\", within_s = 1 }", 2, unknown("node", "carol")),
         ("\n\n[[step]]\nkill = \"eve\"", 4, unknown("program", "eve")),
-        ("[[step]]\nreaddress = \"ada\"", 2, unknown("home", "ada")),
+        ("[[step]]\nreaddress = \"bob\"", 2, unknown("place", "bob")),
+        ("[[step]]\nkill = \"names\"", 2, unknown("program", "names")),
         ("[[step]]\ncut = { from = [\"north\"], to = [\"bob\"] }", 2, unknown("place", "bob")),
         ("[[step]]\nwatch = \"north\"", 2, unknown("server", "north")),
         (
