@@ -238,13 +238,14 @@ async fn k15_a_target_says_its_key_to_contacts_and_answers_only_what_may_be_carr
     let asks = async |kind: &str, change: Spoil<'_>| -> Result<Vec<u8>, Refusal> {
         let request = Request::new(kind, &Empty).to_bytes();
         let answer = ExchangeSecret::from_seed([3; 32]);
+        let issued = now();
         let mut errand = Errand {
             caller: alice.owner_id(),
             node,
             request: Digest::of(&[&request]),
             answer: answer.public(),
-            issued: now(),
-            expires: now().after(limits::ORDER_LIFE),
+            issued,
+            expires: issued.after(limits::ORDER_LIFE),
             nonce: [1; 16],
         };
         let signed = |errand: &Errand| Verified::sign(errand.clone(), &alice.node).signed().clone();

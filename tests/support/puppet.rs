@@ -116,14 +116,15 @@ impl Puppet {
 
     /// Its ticket, changed before it is signed.
     pub fn ticket_with(&self, change: impl FnOnce(&mut Ticket)) -> String {
+        let issued = now();
         let mut made = Ticket {
             node: self.node_id(),
             owner: self.owner_id(),
             introduction: self.introduction.clone(),
             addresses: self.mesh.state().borrow().listen.iter().map(ToString::to_string).collect(),
             exchange: ExchangeSecret::from_seed([9; 32]).public(),
-            issued: now(),
-            expires: now().after(limits::TICKET_LIFE),
+            issued,
+            expires: issued.after(limits::TICKET_LIFE),
         };
         change(&mut made);
         ticket::to_line(&Verified::sign(made, &self.node))
@@ -131,6 +132,7 @@ impl Puppet {
 
     /// A card of an agent with this key and name, on the puppet's node and signed with `signer`.
     pub fn card(&self, agent: &SecretKey, name: &str, signer: &SecretKey) -> CardEntry {
+        let issued = now();
         let card = Card {
             agent: AgentId(agent.did()),
             owner: self.owner_id(),
@@ -141,8 +143,8 @@ impl Puppet {
             capabilities: vec![Capability { name: "ask".to_owned(), arguments: ["text".to_owned()].into() }],
             tags: [name.to_owned()].into(),
             seq: now().0,
-            issued: now(),
-            expires: now().after(limits::RECORD_LIFE),
+            issued,
+            expires: issued.after(limits::RECORD_LIFE),
         };
         let card = Verified::sign(card, signer).signed().clone();
         CardEntry { card, introduction: self.certify(agent, Some(self.node_id())) }
@@ -193,7 +195,8 @@ impl Puppet {
         change: impl FnOnce(&mut Order),
     ) -> Call {
         let number = self.number().to_be_bytes();
-        let nonce: [u8; 16] = [number, now().0.to_be_bytes()].concat().try_into().unwrap();
+        let issued = now();
+        let nonce: [u8; 16] = [number, issued.0.to_be_bytes()].concat().try_into().unwrap();
         let mut order = Order {
             caller: self.owner_id(),
             node: to.0,
@@ -202,8 +205,8 @@ impl Puppet {
             grant: chain.last().map(Verified::id),
             request: request_digest(&nonce, "ask", &arguments),
             max_bytes: 1 << 20,
-            issued: now(),
-            expires: now().after(limits::ORDER_LIFE),
+            issued,
+            expires: issued.after(limits::ORDER_LIFE),
             nonce,
         };
         change(&mut order);
