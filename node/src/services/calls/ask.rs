@@ -244,6 +244,7 @@ impl Calls {
         answered
     }
 
+    /// Asks another node. What was on its way when a path broke may be lost, and then it is asked once more, as it is: its node runs no order twice.
     #[expect(clippy::too_many_arguments, reason = "each is a different thing that one call needs")]
     pub(super) async fn ask_there(
         &self,
@@ -256,7 +257,6 @@ impl Calls {
         sent: Instant,
         parts: &mpsc::Sender<Part>,
     ) -> Result<(Answered, String), Fault> {
-        self.outbound.introduce(target.node).await?;
         let call = Call {
             order: order.signed().clone(),
             chain: chain.iter().map(|grant| grant.signed().clone()).collect(),
@@ -264,8 +264,29 @@ impl Calls {
             arguments: asking.arguments,
             issuers: Vec::new(),
         };
+        let first = self.ask_once(target, &call, deadline, coming, sent, parts).await;
+        let lost = |fault: &Fault| fault.refusal == Refusal::UnknownOutcome;
+        match first {
+            Err(fault) if lost(&fault) && coming.bytes == 0 && self.outbound.path_now(target.node).is_some() => {
+                let again = self.ask_once(target, &call, deadline, coming, sent, parts).await;
+                again.map_err(|again| if again.refusal == Refusal::Replay { fault } else { again })
+            }
+            came => came,
+        }
+    }
+
+    async fn ask_once(
+        &self,
+        target: &Target,
+        call: &Call,
+        deadline: Instant,
+        coming: &mut Coming,
+        sent: Instant,
+        parts: &mpsc::Sender<Part>,
+    ) -> Result<(Answered, String), Fault> {
+        self.outbound.introduce(target.node).await?;
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut answer = self.outbound.open(target.node, kind::CALL, &call, left).await?;
+        let mut answer = self.outbound.open(target.node, kind::CALL, call, left).await?;
         let path = self.outbound.path(target.node);
         while let Some(chunk) = answer.chunk().await {
             coming.take(chunk, sent, parts).await;
