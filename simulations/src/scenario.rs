@@ -63,6 +63,7 @@ use serde::Deserialize;
 
 pub(crate) use check::within;
 pub use mistake::{FileError, Mistake, What};
+pub(crate) use place::NAMES;
 pub use place::{Home, Internet, Name, Nat, Node, Server};
 pub use step::{
     Agree, Ask, Carries, Delegate, Do, Ends, Find, Goes, Halves, Learns, Reach, Revoke, Route, Slow, Stays,

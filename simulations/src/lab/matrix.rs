@@ -59,12 +59,11 @@ impl Pair {
 
     /// Whether a direct path needs a hole for TCP.
     fn punches_tcp(self) -> bool {
-        let everywhere = |nat| matches!(nat, Nat::Open | Nat::FullCone);
         let either = |nat| self.dialler == nat || self.listener == nat;
         either(Nat::UdpBlocked)
             && self.dialler.meets(self.listener)
-            && !everywhere(self.dialler)
-            && !everywhere(self.listener)
+            && !self.dialler.lets_all_in()
+            && !self.listener.lets_all_in()
     }
 
     fn expected(self) -> Route {

@@ -12,8 +12,6 @@ use super::command::{run, system};
 
 /// The word that makes this program the name server.
 pub const NAMES: &str = "__names";
-/// The name server's own name, as a place and as a program.
-pub(super) const PLACE: &str = "names";
 /// The top of all names: RFC 2606 keeps it free.
 const TOP: &str = "example";
 /// Where every machine reads who answers for names.

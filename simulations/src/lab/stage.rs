@@ -11,7 +11,7 @@ use super::person::Person;
 use super::program::{Program, Recipe};
 use super::router::PORT;
 use super::{Trouble, play};
-use crate::scenario::{Name, Node, Scenario, Server};
+use crate::scenario::{NAMES, Name, Node, Scenario, Server};
 
 /// Where everything lies: a file system in memory that goes with the world.
 const FOLDER: &str = "/run/kos-lab";
@@ -156,13 +156,13 @@ impl Stage {
 
     /// A server that answers for names.
     fn open_book(&mut self) -> Result<(), Trouble> {
-        let folder = Path::new(FOLDER).join(names::PLACE);
-        let book = Book::open(&folder, self.net.place(names::PLACE, None, None)?)?;
+        let folder = Path::new(FOLDER).join(NAMES);
+        let book = Book::open(&folder, self.net.place(NAMES, None, None)?)?;
         let words = vec![names::NAMES.to_owned(), book.file().display().to_string()];
-        let namespace = names::PLACE.to_owned();
-        self.recipe(names::PLACE, Recipe { program: "kos-simulations", namespace, folder, words, log_filter: None });
+        let namespace = NAMES.to_owned();
+        self.recipe(NAMES, Recipe { program: "kos-simulations", namespace, folder, words, log_filter: None });
         self.book = Some(book);
-        self.start(names::PLACE)
+        self.start(NAMES)
     }
 
     fn write_book(&self) -> Result<(), Trouble> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Scenario;
 use super::mistake::What;
-use super::place::{Name, Node};
+use super::place::{NAMES, Name, Node};
 use super::step::{Ask, Do};
 
 /// A mistake, and where it begins.
@@ -14,8 +14,6 @@ type Found = (usize, What);
 const LONGEST: u64 = 3600;
 /// Names become parts of names of network interfaces, which have 15 letters.
 const LETTERS: usize = 12;
-/// The program that answers for names, where they are wanted.
-const NAMES: &str = "names";
 
 pub(super) fn check(scenario: &Scenario) -> Result<(), Found> {
     if scenario.crowd.is_none() && scenario.steps.is_empty() {

@@ -5,6 +5,9 @@ use serde::Deserialize;
 /// A name, with its place in the file.
 pub type Name = toml::Spanned<String>;
 
+/// The program that answers for names, where they are wanted.
+pub(crate) const NAMES: &str = "names";
+
 /// What lies between any two places.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -78,8 +81,12 @@ impl Nat {
     /// Whether two nodes behind such routers can have a path without a relay. It can be had when one of them can be reached from
     /// everywhere, or when both can tell in advance under which port the other will see them.
     pub fn meets(self, other: Self) -> bool {
-        let everywhere = |nat| matches!(nat, Self::Open | Self::FullCone);
-        everywhere(self) || everywhere(other) || (self != Self::Symmetric && other != Self::Symmetric)
+        self.lets_all_in() || other.lets_all_in() || (self != Self::Symmetric && other != Self::Symmetric)
+    }
+
+    /// Whether what is behind it can be reached from everywhere.
+    pub(crate) fn lets_all_in(self) -> bool {
+        matches!(self, Self::Open | Self::FullCone)
     }
 }
 
