@@ -146,7 +146,15 @@ impl Outbound {
             return Ok(());
         }
         let request = Bytes::from(Request::new(kind::INTRODUCE, &self.me.introduction()).to_bytes());
-        self.read::<Empty>(kind::INTRODUCE, self.mesh.request(node, request, PATIENCE).await.finish().await)?;
+        let say = async || {
+            let answer = self.mesh.request(node, request.clone(), PATIENCE).await.finish().await;
+            self.read::<Empty>(kind::INTRODUCE, answer)
+        };
+        match say().await {
+            // It rode with the first Hello of a path that broke. It may be said twice, as nothing else may that rides there.
+            Err(fault) if fault.refusal == Refusal::UnknownOutcome => say().await?,
+            said => said?,
+        };
         if let Some(session) = self.session(node) {
             let mut introduced = self.remembered();
             if introduced.len() >= INTRODUCED {

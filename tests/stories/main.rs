@@ -23,6 +23,7 @@ mod interop;
 mod killed;
 mod later;
 mod local_api;
+mod lost;
 mod observed;
 mod offered;
 mod operators;
@@ -36,7 +37,6 @@ mod quiet;
 mod readme;
 mod revoked;
 mod round_trips;
-
 mod secret;
 mod servers;
 mod shown;

@@ -53,6 +53,20 @@ impl Raw {
         self.wire(to).await.map(RawStream)
     }
 
+    /// The next stream that the other side opens.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub async fn accept(&mut self) -> io::Result<RawStream> {
+        loop {
+            match self.swarm.select_next_some().await {
+                SwarmEvent::Behaviour(Event::Came { stream, .. }) => return Ok(RawStream(Wire::new(stream))),
+                SwarmEvent::ConnectionClosed { .. } => return Err(io::ErrorKind::ConnectionAborted.into()),
+                _ => {}
+            }
+        }
+    }
+
     pub(crate) async fn wire(&mut self, to: NodeId) -> io::Result<Wire> {
         self.opened = self.opened.wrapping_add(1);
         if !self.swarm.behaviour_mut().open(peer_of(to), [self.opened; 16]) {

@@ -1,0 +1,164 @@
+//! What is lost with the path that carried it: a question gets its answer where that may be had, and is not done twice.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use klp::codec::Value;
+use klp::frame::{Frame, Kind};
+use klp::hello::{Extras, Fresh, Greeting, Hello, ReplayWindow};
+use klp::message::{Call, Cards, Empty, Grants, Request, kind};
+use klp::session::{Delivery, Session};
+use klp::{Cbor as _, NodeId, Refusal, SecretKey, limits};
+use kos_tests::puppet::now;
+use kos_tests::{Person, Puppet, until};
+use mesh::Multiaddr;
+use mesh::raw::{Raw, RawStream};
+
+/// What becomes of a request at its host.
+enum Says {
+    Body(Vec<u8>),
+    Refuses(Refusal),
+    /// The path breaks, and the host begins anew without what it knew.
+    Breaks,
+}
+
+/// A host that keeps to the protocol, on a path that breaks when the story wants.
+struct Host {
+    key: SecretKey,
+    asker: NodeId,
+    window: ReplayWindow,
+    nonce: u8,
+    life: u8,
+    session: Option<Session>,
+}
+
+impl Host {
+    fn new(key: SecretKey, asker: NodeId) -> Self {
+        Self { key, asker, window: ReplayWindow::new(), nonce: 0, life: 1, session: None }
+    }
+
+    /// Hears who is there and what it asks, one stream after the other.
+    async fn serve(mut self, mut raw: Raw, mut says: impl FnMut(&Request) -> Says) {
+        while let Ok(mut stream) = raw.accept().await {
+            let Ok(hello) = stream.next().await else { continue };
+            self.greet(&hello);
+            // What rides with the Hello is read before anything is said.
+            let Ok(mut frame) = stream.next().await else { continue };
+            while self.hears(frame, &mut says) && self.writes(&mut stream).await {
+                let Ok(next) = stream.next().await else { break };
+                frame = next;
+            }
+            if let Some(session) = &mut self.session {
+                session.detach(Duration::ZERO);
+            }
+        }
+    }
+
+    fn greet(&mut self, hello: &Frame) {
+        assert_eq!(hello.kind, Kind::Hello);
+        let me = NodeId(self.key.did());
+        let theirs = Greeting::check(&hello.body, self.asker, me, None, now(), &mut self.window).unwrap();
+        let (id, memory) = (theirs.session, [self.life; 8]);
+        if self.session.as_ref().is_none_or(|session| session.id() != id) {
+            self.session = Some(Session::new(id, memory, Duration::ZERO));
+        }
+        self.nonce += 1;
+        let fresh = Fresh { nonce: [self.nonce; 16], now: now(), session: id, memory };
+        let ours = Hello::make(&self.key, self.asker, fresh, Extras::default(), Some(&theirs));
+        self.session.as_mut().unwrap().accept(ours.into(), &theirs.terms(), Duration::ZERO);
+    }
+
+    /// Whether the stream goes on.
+    fn hears(&mut self, frame: Frame, says: &mut impl FnMut(&Request) -> Says) -> bool {
+        let Some(session) = &mut self.session else { return false };
+        session.receive(frame, Duration::ZERO);
+        while let Some(delivery) = session.next_delivery() {
+            let Delivery::Request { id, body } = delivery else { continue };
+            match says(&Request::from_bytes(&body, limits::MESSAGE).unwrap()) {
+                Says::Body(body) => session.respond(id, body.into()),
+                Says::Refuses(refusal) => session.refuse(id, refusal, "as the story wants".to_owned()),
+                Says::Breaks => {
+                    self.session = None;
+                    self.life += 1;
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    async fn writes(&mut self, stream: &mut RawStream) -> bool {
+        let mut out = BytesMut::new();
+        while let Some(frame) = self.session.as_mut().and_then(Session::next_frame) {
+            frame.write(&mut out);
+        }
+        stream.write(&out).await.is_ok()
+    }
+}
+
+/// Alice asks Bob's agent once, so that she knows it, and once more after Bob has come back over a path which breaks as the story wants and says what becomes of her
+/// introductions and calls. Returns what she got and the orders that Bob was shown.
+async fn asks(seed: u8, introductions: &[bool], calls: Vec<Says>) -> (Refusal, Vec<Bytes>) {
+    let (alice, agent) = (Person::new(&[]).await, SecretKey::from_seed(&[seed ^ 0x55; 32]));
+    let card = Arc::new(Mutex::new(None));
+    let shown = Arc::clone(&card);
+    let honest = move |kind: &str, _: Value| match kind {
+        kind::INTRODUCE => Ok(Empty.to_bytes()),
+        kind::DIRECTORY => Ok(Cards { cards: shown.lock().unwrap().clone().into_iter().collect() }.to_bytes()),
+        kind::GRANTS => Ok(Grants { chains: Vec::new() }.to_bytes()),
+        kind::CALL => Err(Refusal::Busy),
+        _ => Err(Refusal::NoHandler),
+    };
+    let bob = Puppet::answering(seed, honest.clone()).await;
+    *card.lock().unwrap() = Some(bob.card(&agent, "house", &agent));
+    alice.node.contacts.add(&bob.ticket(), "bob").await.unwrap();
+    assert_eq!(alice.ask("bob/house", "is somebody there?").await.unwrap_err().refusal, Refusal::Busy);
+    let key = bob.node.clone();
+    bob.close();
+    let status = alice.node.status().await.unwrap();
+    let address: Multiaddr = status.listen[0].parse().unwrap();
+    until("Bob is gone", async || (alice.node.status().await.unwrap().peers == 0).then_some(())).await;
+
+    let raw = Raw::connect(&key, address.clone()).await.unwrap();
+    let mut introductions: VecDeque<bool> = introductions.iter().copied().collect();
+    let mut calls = VecDeque::from(calls);
+    let orders = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&orders);
+    let host = Host::new(key, mesh::node_in(&address).unwrap());
+    let serving = tokio::spawn(host.serve(raw, move |request| match request.kind.as_str() {
+        kind::INTRODUCE if introductions.pop_front() == Some(false) => Says::Breaks,
+        kind::CALL => {
+            let call = Call::from_value(request.body.clone()).unwrap();
+            seen.lock().unwrap().push(Bytes::copy_from_slice(call.order.as_bytes()));
+            calls.pop_front().expect("it is not asked once more")
+        }
+        kind => honest(kind, request.body.clone()).map_or_else(Says::Refuses, Says::Body),
+    }));
+    let got = alice.ask("bob/house", "and now?").await.unwrap_err().refusal;
+    serving.abort();
+    alice.stop().await;
+    let orders = orders.lock().unwrap().clone();
+    (got, orders)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s10_what_was_lost_with_its_path_is_asked_once_more_as_it_is() {
+    // Of a path that breaks before anybody has said Hello, nobody knows what it has carried. Who asks is introduced again.
+    let (got, orders) = asks(151, &[false], vec![Says::Refuses(Refusal::State)]).await;
+    assert_eq!((got, orders.len()), (Refusal::State, 1));
+
+    // The host has forgotten what it was asked: the same order once more, which it would not carry out twice.
+    let (got, orders) = asks(152, &[], vec![Says::Breaks, Says::Refuses(Refusal::State)]).await;
+    assert_eq!(got, Refusal::State);
+    assert!(orders.len() == 2 && orders[0] == orders[1], "the very same order");
+
+    // It did carry it out, and what came of it is lost.
+    let (got, orders) = asks(153, &[], vec![Says::Breaks, Says::Refuses(Refusal::Replay)]).await;
+    assert_eq!((got, orders.len()), (Refusal::UnknownOutcome, 2));
+
+    // And no more than once.
+    let (got, orders) = asks(154, &[], vec![Says::Breaks, Says::Breaks]).await;
+    assert_eq!((got, orders.len()), (Refusal::UnknownOutcome, 2));
+}
