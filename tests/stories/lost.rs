@@ -119,9 +119,11 @@ async fn asks(seed: u8, introductions: &[bool], calls: Vec<Says>) -> (Refusal, V
     bob.close();
     let status = alice.node.status().await.unwrap();
     let address: Multiaddr = status.listen[0].parse().unwrap();
-    until("Bob is gone", async || (alice.node.status().await.unwrap().peers == 0).then_some(())).await;
+    let peers = async |count| (alice.node.status().await.unwrap().peers == count).then_some(());
+    until("Bob is gone", async || peers(0).await).await;
 
     let raw = Raw::connect(&key, address.clone()).await.unwrap();
+    until("Bob is back", async || peers(1).await).await;
     let mut introductions: VecDeque<bool> = introductions.iter().copied().collect();
     let mut calls = VecDeque::from(calls);
     let orders = Arc::new(Mutex::new(Vec::new()));
