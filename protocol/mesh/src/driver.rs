@@ -38,6 +38,7 @@ mod dialling;
 mod door;
 mod feeling;
 mod heard;
+mod nearing;
 mod reaching;
 
 /// Events that wait for their reader before the swarm has to wait; a gossip message more is passed over.
@@ -53,6 +54,7 @@ const BOOTSTRAP: Duration = Duration::from_secs(10);
 const FIRST_BOOTSTRAP: Duration = Duration::from_secs(1);
 
 use feeling::Feeling;
+use nearing::Nearing;
 
 /// Who has something, and where they are.
 type Found = Vec<(NodeId, Vec<Multiaddr>)>;
@@ -104,6 +106,7 @@ pub(crate) struct Driver {
     probes: Probes,
     punches: Punches,
     feeling: Feeling,
+    nearing: Nearing,
     upnp: Upnp,
     /// Who can tell us whether we can be dialled, the last one first.
     servers: VecDeque<PeerId>,
@@ -159,6 +162,7 @@ impl Driver {
             probes: Probes::new(now),
             punches: Punches::default(),
             feeling: Feeling::new(config.limits.incoming, now),
+            nearing: Nearing::new(now),
             upnp: Upnp::default(),
             servers: VecDeque::new(),
             search: None,
@@ -341,19 +345,17 @@ impl Driver {
         }
     }
 
-    /// Moves the sessions that we dialled from a circuit to a direct connection. One that waits for its first Hello moves after it: what
+    /// Moves the sessions that we dialled from a circuit to a better connection. One that waits for its first Hello moves after it: what
     /// rode with it could not be sent again.
     fn move_sessions(&mut self, node: NodeId) {
         let peer = peer_of(node);
-        if self.swarm.behaviour().session.best(&peer).is_none_or(|(_, path)| path.is_relayed()) {
-            return;
+        let needless = self.swarm.behaviour().session.needless(&peer);
+        let links = self.shared.table.with(node);
+        let should_move = |link: &Link| link.carrier().is_some_and(|carrier| needless.contains(&carrier));
+        for link in links.iter().filter(|link| link.ours && link.is_open() && should_move(link)) {
+            self.swarm.behaviour_mut().session.open(peer, link.id);
         }
-        for link in self.shared.table.with(node) {
-            if link.ours && link.is_relayed() && link.is_open() {
-                self.swarm.behaviour_mut().session.open(peer, link.id);
-            }
-        }
-        if !self.shared.table.with(node).iter().any(|link| link.is_relayed()) {
+        if !links.iter().any(|link| should_move(link)) {
             self.drop_circuits(peer);
         }
     }
@@ -362,6 +364,7 @@ impl Driver {
     fn tick(&mut self) {
         let now = Instant::now();
         self.feel(now);
+        self.near(now);
         self.reach(now);
         self.dial_farther(now);
         self.shared.shelf.tidy();

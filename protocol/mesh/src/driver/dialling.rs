@@ -92,9 +92,12 @@ impl Driver {
 
     /// How far off a relay is, as far as that is known: a round trip to it.
     fn distance(&self, relay: &PeerId) -> Duration {
-        let state = self.state.borrow();
-        let known = node_of(relay).and_then(|node| state.peers.get(&node)?.rtt);
-        known.unwrap_or(UNKNOWN)
+        self.measured(relay).unwrap_or(UNKNOWN)
+    }
+
+    /// A round trip to a peer, if there has been one.
+    pub(super) fn measured(&self, peer: &PeerId) -> Option<Duration> {
+        self.state.borrow().peers.get(&node_of(peer)?)?.rtt
     }
 
     /// Servers are dialled from the port on which we listen, for they tell us how others see it. Everybody else is dialled from another one: a dial that

@@ -70,6 +70,7 @@ impl Driver {
                 self.feeling.closed(connection_id);
                 if num_established == 0 {
                     self.feeling.gone(&peer_id);
+                    self.nearing.gone(&peer_id);
                     self.punches.gone(&peer_id);
                 }
                 self.may_be_gone(peer_id);
@@ -102,6 +103,7 @@ impl Driver {
             self.ladder.step(if reversal { Step::Reversal } else { Step::Dial(path.kind) }, true);
             if path.is_relayed() {
                 self.hope(peer);
+                self.neared(peer, connection);
             }
         }
         self.dials.over(&peer, connection);

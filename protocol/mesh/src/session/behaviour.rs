@@ -15,7 +15,7 @@ use libp2p::{Multiaddr, PeerId, Stream};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::streams::{StreamEvent, Streams};
-use crate::path::{Path, RelayLimit, Transport};
+use crate::path::{Kind, Path, RelayLimit, Transport};
 use crate::peer::{node_of, relay_in};
 
 /// Streams that wait for a connection to one peer: sessions with it are few.
@@ -49,8 +49,17 @@ struct Connection {
     dialled: bool,
     /// Whether we made it from the port on which we listen, so that others can find the way back.
     from_listener: bool,
+    /// Whether its relay is farther off than that of another one.
+    farther: bool,
     /// Streams asked of its handler: one that is closed before it hears of them would never answer.
     opening: Vec<SessionId>,
+}
+
+impl Connection {
+    /// The best one has the least.
+    fn rank(&self) -> (Kind, bool) {
+        (self.path.kind, self.path.is_relayed() && self.farther)
+    }
 }
 
 /// The session protocol over all connections.
@@ -123,11 +132,23 @@ impl Behaviour {
 
     /// Connections through a relay, when there is a better one.
     pub(crate) fn needless(&self, peer: &PeerId) -> Vec<ConnectionId> {
-        let Some(connections) = self.peers.get(peer) else { return Vec::new() };
-        if connections.first().is_none_or(|best| best.path.is_relayed()) {
+        let Some((best, others)) = self.peers.get(peer).and_then(|connections| connections.split_first()) else {
             return Vec::new();
+        };
+        let is_worse = |other: &&Connection| {
+            other.path.is_relayed() && (!best.path.is_relayed() || (other.farther && !best.farther))
+        };
+        others.iter().filter(is_worse).map(|other| other.id).collect()
+    }
+
+    /// Of the circuits to a peer this one goes through the nearest relay.
+    pub(crate) fn prefer(&mut self, peer: PeerId, id: ConnectionId) {
+        let Some(connections) = self.peers.get_mut(&peer) else { return };
+        for connection in connections.iter_mut() {
+            connection.farther = connection.id != id;
         }
-        connections.iter().filter(|connection| connection.path.is_relayed()).map(|connection| connection.id).collect()
+        connections.sort_by_key(Connection::rank);
+        self.queue.push_back(ToSwarm::GenerateEvent(Event::Changed { peer }));
     }
 
     /// Nothing comes back on a connection: it is none any more, however long closing it takes. Says whether it was one.
@@ -210,9 +231,9 @@ impl NetworkBehaviour for Behaviour {
                 let from_listener = matches!(endpoint, ConnectedPoint::Dialer { port_use: PortUse::Reuse, .. })
                     && path.transport != Transport::WebRtc;
                 let (dialled, opening) = (endpoint.is_dialer(), Vec::new());
-                connections.push(Connection { id, path, dialled, from_listener, opening });
+                connections.push(Connection { id, path, dialled, from_listener, farther: false, opening });
                 // Stable, so that of equals the oldest stays first and a session does not wander.
-                connections.sort_by_key(|connection| (connection.path.is_relayed(), connection.path.kind));
+                connections.sort_by_key(Connection::rank);
                 for id in self.wanted.remove(&peer).unwrap_or_default() {
                     self.open(peer, id);
                 }

@@ -181,6 +181,45 @@ async fn c14_of_two_relays_the_nearer_one_carries_and_when_it_dies_the_other_wit
 }
 
 #[tokio::test]
+async fn c14_a_session_moves_to_a_relay_that_turns_out_to_be_nearer() {
+    let relays = [start(1, Role::Relay, |_| {}).await, start(4, Role::Relay, |_| {}).await];
+    let line = Line::to(socket(&relays[1].addresses()[0]), Duration::from_millis(20)).await;
+    let places = [relays[0].addresses()[0].clone(), line.address(relays[1].id())];
+    let given = places.to_vec();
+    let mut bob = start(2, Role::Node, |config| config.relays = given).await;
+    bob.until(|state| state.reservations.len() == 2).await;
+    let mut alice = node(3).await;
+    let measured =
+        |state: &mesh::State, at: usize| state.peers.get(&relays[at].id()).is_some_and(|peer| peer.rtt.is_some());
+    within(alice.mesh.dial(relays[1].id(), vec![places[1].clone()])).await.expect("connects");
+    alice.until(|state| measured(state, 1)).await;
+    // Of the near one she does not know yet how near it is.
+    let to = bob.id();
+    let circuits = places.clone().map(|place| mesh::with_node(address(&format!("{place}/p2p-circuit")), to));
+    let dialled = within(alice.mesh.dial(to, circuits.to_vec())).await.expect("connects");
+    assert_eq!(dialled.path.address, circuits[1], "{dialled:?}");
+    let mut answer = alice.mesh.request(to, "two pieces".into(), LONG).await;
+    let request = bob.request().await;
+    request.reply.chunk("by the far one".into()).await.expect("read");
+    assert_eq!(within(answer.chunk()).await.expect("a chunk"), "by the far one");
+
+    within(alice.mesh.dial(relays[0].id(), vec![places[0].clone()])).await.expect("connects");
+    let mut paths = Vec::new();
+    while paths.last() != Some(&circuits[0]) {
+        paths.push(
+            alice.event(|event| if let Event::Opened { path, .. } = event { Some(path.address) } else { None }).await,
+        );
+    }
+    assert_eq!(paths, [&circuits[1], &circuits[0]].map(Clone::clone), "it moved once");
+    request.reply.chunk("by the near one".into()).await.expect("read");
+    request.reply.finish("that is all".into());
+    assert_eq!(within(answer.chunk()).await.expect("a chunk"), "by the near one");
+    assert_eq!(within(answer.finish()).await.expect("answered"), "that is all");
+    let state = alice.until(|state| state.peers.get(&to).is_some_and(|peer| peer.paths.len() == 1)).await;
+    assert_eq!(state.peers[&to].paths[0].address, circuits[0], "the far circuit is closed");
+}
+
+#[tokio::test]
 async fn c14_a_nearer_relay_that_does_not_lead_there_holds_nobody_up_for_long() {
     let relays = [start(1, Role::Relay, |_| {}).await, start(4, Role::Relay, |_| {}).await];
     let line = Line::to(socket(&relays[1].addresses()[0]), Duration::from_millis(30)).await;
