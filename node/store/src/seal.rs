@@ -193,6 +193,10 @@ impl SealedFile {
         if found > FORMAT {
             return Err(UnsealError::Newer { found, known: FORMAT });
         }
+        if found < FORMAT {
+            // There never was an older one.
+            return Err(UnsealError::Damaged);
+        }
         if fields.text(2, 64).map_err(damaged)? != purpose {
             return Err(damaged(CodecError::Field { field: 2, expected: "this kind of file" }));
         }
@@ -246,19 +250,25 @@ mod tests {
         assert!(head.open(&[b"b"], &machine(1)).is_err());
     }
 
+    #[test]
+    fn no_changed_byte_opens() {
+        let bytes = SealedFile::seal("test", &machine(1), Cost::MINIMUM, b"plain").expect("seals").encode("test");
+        let opens =
+            |bytes: &[u8]| SealedFile::decode("test", bytes).and_then(|file| file.open("test", &machine(1))).is_ok();
+        assert!(opens(&bytes));
+        for at in 0..bytes.len() {
+            for change in 1..=u8::MAX {
+                let mut changed = bytes.clone();
+                changed[at] ^= change;
+                assert!(!opens(&changed), "byte {at} as {}", changed[at]);
+            }
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn decoding_never_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
             let _refused = SealedFile::decode("test", &bytes).is_err();
-        }
-
-        #[test]
-        fn no_changed_byte_opens(at in 0usize..200, to in proptest::num::u8::ANY) {
-            let mut bytes = SealedFile::seal("test", &machine(1), Cost::MINIMUM, b"plain").expect("seals").encode("test");
-            let at = at % bytes.len();
-            proptest::prop_assume!(bytes[at] != to);
-            bytes[at] = to;
-            proptest::prop_assert!(SealedFile::decode("test", &bytes).and_then(|file| file.open("test", &machine(1))).is_err());
         }
     }
 }
