@@ -104,6 +104,9 @@ pub(crate) fn is_unbuilt(address: &Multiaddr) -> bool {
     cfg!(not(feature = "webrtc")) && is_webrtc(address) && !is_relayed(address)
 }
 
+/// The heading of several causes, also when there is only one.
+const LIST: &str = "Multiple dial errors occurred:";
+
 /// An error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -117,8 +120,10 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         next = cause.source();
     }
-    // libp2p writes a list of causes in several lines.
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    // libp2p writes a list of causes in several lines, below a heading.
+    let causes = text.replace(LIST, "");
+    let causes = causes.lines().map(|line| line.trim().trim_start_matches("- ")).filter(|line| !line.is_empty());
+    causes.collect::<Vec<_>>().join("; ")
 }
 
 /// Parts the addresses of a peer: direct ones and those through the nearest relay are for now, those through relays farther off for later.
@@ -255,6 +260,14 @@ mod tests {
             (named, Vec::new()),
             "a direct address ends with a peer, and that is no relay"
         );
+    }
+
+    #[test]
+    fn causes_stand_in_one_line() {
+        let [one, two] = ["Connection refused", "Host is unreachable"].map(io::Error::other);
+        let text = format!("{LIST}\n - {one}");
+        assert_eq!(chain(&io::Error::other(text.clone())), "Connection refused");
+        assert_eq!(chain(&io::Error::other(format!("{text}\n - {two}"))), "Connection refused; Host is unreachable");
     }
 
     #[test]
