@@ -93,6 +93,8 @@ async fn carry(mesh: Mesh, asked: mesh::Request, notes: Notes) {
             let _gone = asked.reply.chunk(piece.into()).await;
         }
         if lie == Lie::Die {
+            // Threads that are taken away let go of what they hold, and a request that is let go of is refused.
+            std::mem::forget(asked);
             notes.dying.notify_one();
             return std::future::pending().await;
         }
