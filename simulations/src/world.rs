@@ -34,7 +34,7 @@ pub struct Outcome {
 /// A Hello of this world is nothing but its sender's memory.
 fn terms(hello: &[u8]) -> Result<Terms, String> {
     let memory = hello.try_into().map_err(|_| "a Hello was changed on its way")?;
-    Ok(Terms { limits: Limits::OURS, memory })
+    Ok(Terms { limits: Limits::OURS, memory, packs: true })
 }
 
 /// The dialler is 0, the listener 1.
@@ -253,8 +253,12 @@ impl World {
         while let Some(delivery) = self.hosts[side].session.next_delivery() {
             self.delivered(side, delivery)?;
         }
-        while let Some(frame) = self.hosts[side].session.next_frame() {
+        while let Some(mut frame) = self.hosts[side].session.next_frame() {
             let Some(stream) = self.hosts[side].stream.filter(|stream| *stream > self.broken) else { continue };
+            // Every other stream goes through a relay.
+            if stream % 2 == 0 && self.hosts[side].session.packs() {
+                frame.pack();
+            }
             let mut bytes = BytesMut::with_capacity(HEADER + frame.body.len());
             frame.write(&mut bytes);
             let latency = Duration::from_millis(self.dice.between(self.weather.latency));

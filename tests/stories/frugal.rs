@@ -28,7 +28,7 @@ struct Pair {
 }
 
 fn terms(memory: [u8; 8]) -> Terms {
-    Terms { limits: Limits::OURS, memory }
+    Terms { limits: Limits::OURS, memory, packs: true }
 }
 
 fn written(from: &mut Session, to: &mut BytesMut) {

@@ -190,7 +190,7 @@ const SHAPES: &[Shape] = &[
     ("a Hello of the future", Kind::Bye, Refusal::Clock, |m| {
         greets(m.hello_with(|hello| hello.time = Timestamp(now().0 + 310_000)))
     }),
-    ("another version", Kind::Bye, Refusal::Version, |m| greets(m.hello_with(|hello| hello.versions = vec![2]))),
+    ("another version", Kind::Bye, Refusal::Version, |m| greets(m.hello_with(|hello| hello.versions = vec![3]))),
     ("a Hello that answers nothing of ours", Kind::Bye, Refusal::Malformed, |m| {
         greets(m.hello_with(|hello| hello.answers = Some(klp::Digest([1; 32]))))
     }),

@@ -46,7 +46,7 @@ pub const FACTOR: u64 = 256;
 
 /// Every way in.
 pub const ENTRIES: [Entry; 15] = [
-    Entry { name: "frame", run: frame::run, seeds: frame::seeds, longest: 8192, honest: 256 },
+    Entry { name: "frame", run: frame::run, seeds: frame::seeds, longest: 8192, honest: 640 },
     Entry { name: "hello", run: hello::run, seeds: hello::seeds, longest: 4096, honest: 256 },
     Entry { name: "envelope", run: envelope::run, seeds: envelope::seeds, longest: 4096, honest: 256 },
     Entry { name: "record", run: record::run, seeds: record::seeds, longest: 4096, honest: 256 },

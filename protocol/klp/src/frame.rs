@@ -3,6 +3,8 @@
 //! A frame is a fixed header of 16 bytes and a body: `u32` body length, `u8` kind, `u8` flags, `u16` zero, `u64` request id, all
 //! big-endian. There is no CBOR in it and reading one allocates nothing. Source: `specs/03-session.md`, section "Frames".
 
+mod packing;
+
 use bytes::{BufMut, Bytes};
 
 use crate::limits;
@@ -14,6 +16,8 @@ pub const HEADER: usize = 16;
 const MORE: u8 = 1;
 /// Flag: this request was sent before, on another stream of the same session.
 const AGAIN: u8 = 2;
+/// Flag: the body is packed.
+const PACKED: u8 = 4;
 
 /// What a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +64,11 @@ impl Kind {
         !matches!(self, Self::Hello | Self::Event | Self::Bye)
     }
 
+    /// Whether its body may be packed.
+    fn packs(self) -> bool {
+        matches!(self, Self::Request | Self::Response | Self::Chunk)
+    }
+
     /// Which body lengths this kind allows.
     fn allows(self, length: usize) -> bool {
         match self {
@@ -83,6 +92,8 @@ pub struct Header {
     pub more: bool,
     /// The request was sent before, on another stream of this session.
     pub again: bool,
+    /// The body is packed: [`Frame::unpack`] gives what was meant.
+    pub packed: bool,
     /// The request, or zero.
     pub id: u64,
 }
@@ -100,15 +111,16 @@ impl Header {
             return Err(Refusal::TooLarge);
         }
         let kind = Kind::from_byte(kind).ok_or(Refusal::Malformed)?;
-        let (more, again) = (flags & MORE != 0, flags & AGAIN != 0);
+        let (more, again, packed) = (flags & MORE != 0, flags & AGAIN != 0, flags & PACKED != 0);
         let id = u64::from_be_bytes(id);
-        let fits = flags & !(MORE | AGAIN) == 0
+        let fits = flags & !(MORE | AGAIN | PACKED) == 0
             && [r0, r1] == [0, 0]
             && kind.has_id() == (id != 0)
             && kind.allows(length)
             && (!more || matches!(kind, Kind::Request | Kind::Response))
-            && (!again || kind == Kind::Request);
-        if fits { Ok(Self { length, kind, more, again, id }) } else { Err(Refusal::Malformed) }
+            && (!again || kind == Kind::Request)
+            && (!packed || kind.packs() && length > 0);
+        if fits { Ok(Self { length, kind, more, again, packed, id }) } else { Err(Refusal::Malformed) }
     }
 }
 
@@ -121,6 +133,8 @@ pub struct Frame {
     pub more: bool,
     /// The request was sent before, on another stream of this session.
     pub again: bool,
+    /// The body is packed. A session writes none such and reads them if that was agreed; [`Frame::pack`] makes them.
+    pub packed: bool,
     /// The request, or zero.
     pub id: u64,
     /// At most [`limits::FRAME`] bytes.
@@ -130,7 +144,7 @@ pub struct Frame {
 impl Frame {
     /// A whole message in one frame.
     pub fn new(kind: Kind, id: u64, body: Bytes) -> Self {
-        Self { kind, more: false, again: false, id, body }
+        Self { kind, more: false, again: false, packed: false, id, body }
     }
 
     /// A refusal of one request ([`Kind::Error`]), or of the whole stream ([`Kind::Bye`], where `None` says that nothing is wrong).
@@ -167,7 +181,8 @@ impl Frame {
         // A body is never longer than FRAME, which is far below 2^32: `fragments` and the callers of `new` see to it.
         header[..4].copy_from_slice(&u32::try_from(self.body.len()).unwrap_or(u32::MAX).to_be_bytes());
         header[4] = self.kind as u8;
-        header[5] = if self.more { MORE } else { 0 } | if self.again { AGAIN } else { 0 };
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        header[5] = flag(self.more, MORE) | flag(self.again, AGAIN) | flag(self.packed, PACKED);
         header[8..].copy_from_slice(&self.id.to_be_bytes());
         header
     }
@@ -184,12 +199,12 @@ impl Frame {
     /// As [`Header::decode`]; known from the header alone, before the body has arrived.
     pub fn read(bytes: &mut bytes::BytesMut) -> Result<Option<Self>, Refusal> {
         let Some(header) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
-        let Header { length, kind, more, again, id } = Header::decode(header)?;
+        let Header { length, kind, more, again, packed, id } = Header::decode(header)?;
         if bytes.len() < HEADER + length {
             return Ok(None);
         }
         let _header = bytes.split_to(HEADER);
-        Ok(Some(Self { kind, more, again, id, body: bytes.split_to(length).freeze() }))
+        Ok(Some(Self { kind, more, again, packed, id, body: bytes.split_to(length).freeze() }))
     }
 
     /// A message cut into frames of at most [`limits::FRAME`] bytes.
@@ -201,7 +216,7 @@ impl Frame {
             }
             let part = body.split_to(body.len().min(limits::FRAME));
             ended = body.is_empty();
-            Some(Self { kind, more: !ended, again, id, body: part })
+            Some(Self { kind, more: !ended, again, packed: false, id, body: part })
         })
     }
 }
@@ -226,7 +241,10 @@ mod tests {
         for (what, bytes, refusal) in [
             ("unknown kind 0", header(1, 0, 0, 0, 1), Refusal::Malformed),
             ("unknown kind 10", header(1, 10, 0, 0, 1), Refusal::Malformed),
-            ("unknown flag", header(1, 2, 4, 0, 1), Refusal::Malformed),
+            ("unknown flag", header(1, 2, 8, 0, 1), Refusal::Malformed),
+            ("a packed event", header(1, 7, PACKED, 0, 0), Refusal::Malformed),
+            ("a packed hello", header(1, 1, PACKED, 0, 0), Refusal::Malformed),
+            ("nothing, packed", header(0, 2, PACKED, 0, 1), Refusal::Malformed),
             ("reserved bits", header(1, 2, 0, 1, 1), Refusal::Malformed),
             ("a request without id", header(1, 2, 0, 0, 0), Refusal::Malformed),
             ("a hello with id", header(1, 1, 0, 0, 1), Refusal::Malformed),
@@ -241,7 +259,7 @@ mod tests {
         ] {
             assert_eq!(Header::decode(&bytes), Err(refusal), "{what}");
         }
-        assert!(Header::decode(&header(max, 2, MORE | AGAIN, 0, 1)).is_ok());
+        assert!(Header::decode(&header(max, 2, MORE | AGAIN | PACKED, 0, 1)).is_ok());
     }
 
     #[test]
@@ -262,12 +280,13 @@ mod tests {
             if small > 1 {
                 bytes[..3].fill(0);
                 bytes[4] = small;
-                bytes[5] &= 3;
+                bytes[5] &= 7;
                 bytes[6..8].fill(0);
             }
             if let Ok(header) = Header::decode(&bytes) {
                 let body = Bytes::from(vec![0; header.length]);
-                let frame = Frame { kind: header.kind, more: header.more, again: header.again, id: header.id, body };
+                let Header { kind, more, again, packed, id, .. } = header;
+                let frame = Frame { kind, more, again, packed, id, body };
                 proptest::prop_assert_eq!(frame.header(), bytes);
             }
         }

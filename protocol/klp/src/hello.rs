@@ -14,8 +14,10 @@ use crate::statement::certificate::Introduction;
 use crate::time::Timestamp;
 use crate::{cbor_struct, limits, statement};
 
-/// The protocol version spoken here.
+/// The first version of the protocol.
 pub const VERSION: u64 = 1;
+/// The version that adds packed frames and nothing else. Both are spoken here.
+pub const PACKING: u64 = 2;
 /// Versions that one Hello may list.
 const VERSIONS: usize = 16;
 
@@ -72,6 +74,8 @@ pub struct Terms {
     pub limits: Limits,
     /// What the peer remembers.
     pub memory: Memory,
+    /// Whether the peer speaks [`PACKING`], and so reads packed frames.
+    pub packs: bool,
 }
 
 statement! {
@@ -145,7 +149,8 @@ pub struct Greeting {
 impl Hello {
     /// What the session takes from it.
     pub fn terms(&self) -> Terms {
-        Terms { limits: self.limits.clone(), memory: self.memory }
+        let packs = self.versions.contains(&PACKING);
+        Terms { limits: self.limits.clone(), memory: self.memory, packs }
     }
 
     /// A dialler's Hello, or with `answers` the listener's.
@@ -156,7 +161,7 @@ impl Hello {
             to,
             nonce: fresh.nonce,
             time: fresh.now,
-            versions: vec![VERSION],
+            versions: vec![VERSION, PACKING],
             session: fresh.session,
             limits: Limits::OURS,
             answers: answers.map(|theirs| theirs.digest),
@@ -204,7 +209,7 @@ impl Greeting {
             return Err(Refusal::Clock);
         }
         window.admit(peer, hello.nonce, hello.time, now)?;
-        if !hello.versions.contains(&VERSION) {
+        if ![VERSION, PACKING].iter().any(|version| hello.versions.contains(version)) {
             return Err(Refusal::Version);
         }
         Ok(Self { hello, digest: Digest::of(&[bytes]) })

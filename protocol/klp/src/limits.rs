@@ -6,6 +6,8 @@ use std::time::Duration;
 
 /// Body of one frame. Half of a relayed circuit's smallest budget, and four Noise records.
 pub const FRAME: usize = 64 * 1024;
+/// A shorter body is not packed: there is little to gain.
+pub const PACKED: usize = 1024;
 /// One request or response message, reassembled from frames. Larger content streams.
 pub const MESSAGE: usize = 1024 * 1024;
 /// One COSE statement. Larger content streams, and the statement signs its digest.

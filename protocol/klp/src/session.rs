@@ -115,6 +115,8 @@ pub struct Session {
     theirs: Option<Memory>,
     phase: Phase,
     limits: Limits,
+    /// Whether packed frames were agreed on.
+    packs: bool,
     asked: Asked,
     answering: Answering,
     /// When the last frame came, for messages that begin and never end.
@@ -132,6 +134,7 @@ impl Session {
             theirs: None,
             phase: Phase::Detached(now),
             limits: Limits::EARLY,
+            packs: false,
             asked: Asked::default(),
             answering: Answering::default(),
             heard: now,
@@ -191,6 +194,7 @@ impl Session {
     /// requests anew; what we asked it before ends when we ask again.
     fn agree(&mut self, theirs: &Terms) {
         self.limits = Limits::OURS.and(&theirs.limits);
+        self.packs = theirs.packs;
         if self.theirs.replace(theirs.memory).is_some_and(|memory| memory != theirs.memory) {
             self.answering.forget(&mut self.deliveries);
         }
@@ -222,7 +226,13 @@ impl Session {
         }
     }
 
-    fn take(&mut self, frame: Frame) -> Result<(), Refusal> {
+    fn take(&mut self, mut frame: Frame) -> Result<(), Refusal> {
+        if frame.packed && self.phase == Phase::Open {
+            if !self.packs {
+                return Err(Refusal::Malformed);
+            }
+            frame.unpack()?;
+        }
         let id = frame.id;
         let (frames, out) = (&mut self.frames, &mut self.deliveries);
         match (self.phase, frame.kind) {
@@ -382,6 +392,11 @@ impl Session {
     /// The next frame to write.
     pub fn next_frame(&mut self) -> Option<Frame> {
         self.frames.pop()
+    }
+
+    /// Whether the peer reads packed frames: whoever writes a frame for it may pack it first.
+    pub fn packs(&self) -> bool {
+        self.packs && self.phase == Phase::Open
     }
 
     /// Whether frames wait to be written.

@@ -10,6 +10,7 @@ pub mod forward;
 mod frames;
 mod hellos;
 pub mod messages;
+mod packed;
 pub mod pairing;
 mod permit;
 mod receipts;

@@ -34,6 +34,8 @@ pub(crate) struct Metrics {
     pub(crate) frames_out: Counter,
     pub(crate) bytes_in: Counter,
     pub(crate) bytes_out: Counter,
+    /// Bytes that needed not be written because frames were packed.
+    pub(crate) saved: Counter,
     pub(crate) blob_in: Counter,
     pub(crate) blob_out: Counter,
     refusals: Family<Code, Counter>,
@@ -50,6 +52,8 @@ impl Metrics {
         let [blob_in, blob_out] = ["in", "out"].map(|way| blob_bytes.get_or_create(&Way { way }).clone());
         let registry = registry.sub_registry_with_prefix("kos_session");
         let (sessions, moves, refusals) = (Gauge::default(), Counter::default(), Family::<Code, Counter>::default());
+        let saved = Counter::default();
+        registry.register("saved_bytes", "Bytes that were kept from relays by packing frames", saved.clone());
         registry.register("open", "Sessions with both Hellos said", sessions.clone());
         registry.register("moves", "Sessions that went on over another connection", moves.clone());
         registry.register(
@@ -80,6 +84,7 @@ impl Metrics {
             frames_out,
             bytes_in,
             bytes_out,
+            saved,
             blob_in,
             blob_out,
             refusals,

@@ -1,15 +1,16 @@
 //! A stream of bytes, read as frames.
 
 use bytes::{Bytes, BytesMut};
-use klp::Refusal;
 use klp::frame::{Frame, HEADER, Header, Kind};
+use klp::{Refusal, limits};
 
 use super::vectors;
 
 pub(super) fn seeds() -> Vec<Vec<u8>> {
     let sessions = vectors::led(vectors::SESSIONS, "bytes", &[]);
     let whole = sessions.concat();
-    [vectors::led(vectors::FRAMES, "bytes", &[]), sessions, vec![whole]].concat()
+    let [frames, packed] = [vectors::FRAMES, vectors::PACKED].map(|file| vectors::led(file, "bytes", &[]));
+    [frames, packed, sessions, vec![whole]].concat()
 }
 
 pub(super) fn run(bytes: &[u8]) {
@@ -46,6 +47,9 @@ fn check(frame: &Frame) {
     let header: [u8; HEADER] = frame.header();
     let decoded = Header::decode(&header).expect("what was accepted once is accepted again");
     assert_eq!((decoded.kind, decoded.id, decoded.length), (frame.kind, frame.id, frame.body.len()));
+    if frame.packed {
+        unpacked(frame.clone());
+    }
     match frame.kind {
         Kind::Error | Kind::Bye => {
             if let Ok((refusal, text)) = frame.reason() {
@@ -65,5 +69,22 @@ fn check(frame: &Frame) {
             assert!(ended && joined == body, "a message that was cut is whole again");
         }
         _ => {}
+    }
+}
+
+/// What a packed body says is bounded, and whoever packs it anew is understood.
+fn unpacked(mut frame: Frame) {
+    assert!(matches!(frame.kind, Kind::Request | Kind::Response | Kind::Chunk), "no other kind is packed");
+    match frame.unpack() {
+        Err(refusal) => assert!(matches!(refusal, Refusal::Malformed | Refusal::TooLarge), "{refusal}"),
+        Ok(()) => {
+            assert!((limits::PACKED..=limits::FRAME).contains(&frame.body.len()) && !frame.packed);
+            let mut again = frame.clone();
+            let saved = again.pack();
+            assert_eq!(again.body.len() + saved, frame.body.len());
+            assert!(Header::decode(&again.header()).is_ok(), "what was packed is a frame");
+            again.unpack().expect("what was packed is unpacked");
+            assert_eq!(again, frame);
+        }
     }
 }

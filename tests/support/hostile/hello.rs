@@ -1,6 +1,6 @@
 //! The first frame of a stream, judged as the listener and as the dialler.
 
-use klp::hello::{Extras, Fresh, Greeting, Hello, Limits, NO_MEMORY, ReplayWindow, VERSION, negotiate};
+use klp::hello::{Extras, Fresh, Greeting, Hello, Limits, NO_MEMORY, PACKING, ReplayWindow, VERSION, negotiate};
 use klp::{Cbor, Refusal, Timestamp, Verified, limits};
 
 use super::cast::{self, ALICE_NODE, BOB_NODE, NOW, key, node};
@@ -67,7 +67,8 @@ pub(super) fn run(bytes: &[u8]) {
     envelope::holds(verified, &hello);
     assert_eq!((greeting.from, greeting.to, verified.signer()), (node(from), node(to), key(from).did()));
     assert_eq!(greeting.answers.is_some(), answers.is_some(), "a dialler answers nobody");
-    assert!(greeting.time.0.abs_diff(now.0) <= 300_000 && greeting.versions.contains(&VERSION));
+    assert!(greeting.time.0.abs_diff(now.0) <= 300_000);
+    assert!([VERSION, PACKING].iter().any(|version| greeting.versions.contains(version)));
     assert_ne!(greeting.memory, NO_MEMORY);
     assert!(greeting.wants.len() <= limits::OFFERS && greeting.offers.len() <= limits::OFFERS);
     let agreed = Limits::OURS.and(&greeting.terms().limits);

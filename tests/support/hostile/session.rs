@@ -195,6 +195,20 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         ],
     ];
     let mut seeds: Vec<_> = scripts.iter().map(|script| [&open[..], script].concat()).collect();
+    // Both sides pack, and a long answer moves to another stream half-way; then the first side does not.
+    let long =
+        [ASK, 255, QUIET, CHUNK | SECOND, 0, 255, CHUNK | SECOND, 0, 239, WRITE | SECOND, CUT, DIAL, ACCEPT | SECOND];
+    let rest = [QUIET, TAKE, TAKE, RESPOND | SECOND, 0, 255, QUIET];
+    for first in [0x80 | 3, 3] {
+        seeds.push([&[63, first, 63, 0x80 | 3, DIAL, ACCEPT | SECOND, QUIET][..], &long, &rest].concat());
+    }
+    // A stranger's packed frames: those of the vectors, as a request to the second side.
+    for packed in
+        vectors::led(vectors::PACKED, "bytes", &[]).iter().filter(|bytes| (17..=16 + 255).contains(&bytes.len()))
+    {
+        let strange = [STRANGE | SECOND, 2, 4, 1, u8::try_from(packed.len() - 16).expect("short")];
+        seeds.push([&[63, 0x80 | 3, 63, 0x80 | 3, DIAL, ACCEPT | SECOND, QUIET][..], &strange, &packed[16..]].concat());
+    }
     let pings: Vec<u8> = (1..=250).flat_map(|id| [STRANGE | SECOND, 2, 0, id, 0]).collect();
     let begun: Vec<u8> = (1..=40).flat_map(|_| [STRANGE | SECOND, 2, 1, 1, 16].into_iter().chain([7; 16])).collect();
     seeds.extend([[&open[..], &pings].concat(), [&open[..], &begun].concat()]);

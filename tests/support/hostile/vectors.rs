@@ -6,6 +6,7 @@ pub(super) const FORWARD: &str = include_str!("../../../specs/vectors/forward.js
 pub(super) const FRAMES: &str = include_str!("../../../specs/vectors/frames.json");
 pub(super) const HELLOS: &str = include_str!("../../../specs/vectors/hellos.json");
 pub(super) const MESSAGES: &str = include_str!("../../../specs/vectors/messages.json");
+pub(super) const PACKED: &str = include_str!("../../../specs/vectors/packed.json");
 pub(super) const PAIRING: &str = include_str!("../../../specs/vectors/pairing.json");
 pub(super) const PERMIT: &str = include_str!("../../../specs/vectors/permit.json");
 pub(super) const RECEIPTS: &str = include_str!("../../../specs/vectors/receipts.json");

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 
 mod greedy;
 mod moves;
+mod packing;
 
 const START: Duration = Duration::from_secs(100);
 
@@ -13,7 +14,7 @@ const A: Memory = [1; 8];
 const B: Memory = [2; 8];
 
 fn terms(memory: Memory) -> Terms {
-    Terms { limits: Limits::OURS, memory }
+    Terms { limits: Limits::OURS, memory, packs: false }
 }
 
 /// A dialler, a listener, and what is on its way between them.

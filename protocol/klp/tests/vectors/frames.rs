@@ -65,7 +65,7 @@ fn frame_vectors() {
         ("one byte too long, known from the header", format!("{:08x}020000000000000000000007", length + 1)),
         ("kind 0", "0000000000000000000000000000000700".to_owned()),
         ("kind 10", "000000010a000000000000000000000700".to_owned()),
-        ("an unknown flag", "0000000102040000000000000000000700".to_owned()),
+        ("an unknown flag", "0000000102080000000000000000000700".to_owned()),
         ("a reserved bit", "0000000102000001000000000000000700".to_owned()),
         ("a request without id", "0000000102000000000000000000000000".to_owned()),
         ("a Hello with id", "0000000101000000000000000000000100".to_owned()),

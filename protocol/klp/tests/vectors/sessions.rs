@@ -17,6 +17,10 @@ fn start() -> Duration {
     Duration::from_secs(1)
 }
 
+fn terms(node: u8) -> Terms {
+    Terms { limits: Limits::OURS, memory: [node; 8], packs: true }
+}
+
 /// Two machines that write down what they send.
 struct Talk {
     alice: Session,
@@ -63,7 +67,7 @@ fn talk() -> Vec<Json> {
     talk.alice.dial(Bytes::from(hello.clone()), start());
     let sent: Vec<Frame> = std::iter::from_fn(|| talk.alice.next_frame()).collect();
     let answer = answering(BOB_NODE, ALICE_NODE, &hello);
-    talk.bob.accept(Bytes::from(answer), &Terms { limits: Limits::OURS, memory: [ALICE_NODE; 8] }, start());
+    talk.bob.accept(Bytes::from(answer), &terms(ALICE_NODE), start());
     let mut wire = Vec::new();
     sent.iter().for_each(|frame| frame.write(&mut wire));
     talk.lines
@@ -73,7 +77,7 @@ fn talk() -> Vec<Json> {
     assert!(matches!(&asked[..], [Delivery::Request { id: 1, .. }, Delivery::Request { id: 2, .. }]), "{asked:?}");
     let seen = talk.carry("the listener's Hello");
     assert!(matches!(&seen[..], [("alice", Delivery::Hello(_))]), "{seen:?}");
-    talk.alice.greeted(&Terms { limits: Limits::OURS, memory: [BOB_NODE; 8] });
+    talk.alice.greeted(&terms(BOB_NODE));
     talk.bob.chunk(first, Bytes::copy_from_slice(&ANSWER[..18]), start()).expect("credit");
     talk.bob.chunk(first, Bytes::copy_from_slice(&ANSWER[18..]), start()).expect("credit");
     let answered = Answered { outcome: signed_outcome().signed().clone(), agent: bob_agent() }.to_bytes();

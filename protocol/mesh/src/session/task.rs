@@ -234,7 +234,7 @@ impl Task {
         let now = self.link.now();
         let mut outlet = self.link.outlet();
         let mut state = self.link.lock();
-        *outlet = Some(Outlet::new(wire, self.shared.metrics.clone()));
+        *outlet = Some(Outlet::new(wire, relayed, self.shared.metrics.clone()));
         state.relayed = relayed;
         (state.connection, state.severed, state.heard) = (Some(connection), false, now);
         to(&mut state.session, now);

@@ -190,19 +190,27 @@ impl Wire {
 /// The stream of a session, for the task that waits for it and for whoever has something to say at once.
 pub(super) struct Outlet {
     pub(super) wire: Wire,
+    /// Whether it goes through a relay, where bytes are dear.
+    relayed: bool,
     metrics: Metrics,
 }
 
 impl Outlet {
-    pub(super) fn new(wire: Wire, metrics: Metrics) -> Self {
-        Self { wire, metrics }
+    pub(super) fn new(wire: Wire, relayed: bool, metrics: Metrics) -> Self {
+        Self { wire, relayed, metrics }
     }
 
-    /// Takes the machine's frames, as many as fit into one write.
+    /// Takes the machine's frames, as many as fit into one write, and packs no more of them in one go.
     pub(super) fn fill(&mut self, session: &mut Session) {
+        let packs = self.relayed && session.packs();
+        let mut saved = 0;
         while self.wire.has_room()
-            && let Some(frame) = session.next_frame()
+            && saved < BATCH
+            && let Some(mut frame) = session.next_frame()
         {
+            if packs {
+                saved += frame.pack();
+            }
             self.wire.push(&frame);
             self.metrics.frames_out.inc();
             if frame.kind == Kind::Request && !frame.again && !frame.more {
@@ -213,6 +221,9 @@ impl Outlet {
             {
                 self.metrics.refused(refusal);
             }
+        }
+        if saved > 0 {
+            self.metrics.saved.inc_by(saved as u64);
         }
     }
 

@@ -18,7 +18,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::support::{LONG, Node, address, node, start};
+use crate::support::{LONG, Node, address, dense, node, start};
 
 /// Longer than any patience that a node has.
 const END: Duration = Duration::from_secs(45);
@@ -102,8 +102,8 @@ async fn k17_a_relay_that_drops_circuits_after_a_kibibyte_ends_in_a_named_error(
     let _echo = bob.echo();
     match ends(alice.mesh.dial(to, vec![there])).await {
         Ok(_) => {
-            let body = "x".repeat(8192);
-            let refused = ends(async { alice.mesh.request(to, body.into(), LONG).await.finish().await }).await;
+            let body = dense(8192);
+            let refused = ends(async { alice.mesh.request(to, body, LONG).await.finish().await }).await;
             assert!(refused.is_err(), "a kibibyte is not enough for it");
         }
         Err(error) => assert!(matches!(error, DialError::Unreachable { .. }), "{error:?}"),

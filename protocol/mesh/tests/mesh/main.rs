@@ -11,6 +11,7 @@ mod ladder;
 mod liars;
 mod line;
 mod lookups;
+mod packed;
 mod reach;
 mod relayed;
 mod sessions;

@@ -8,7 +8,7 @@ use mesh::{Event, Kind, Multiaddr, Role};
 
 use crate::line::Line;
 use crate::reach::socket;
-use crate::support::{LONG, Node, address, node, start, within};
+use crate::support::{LONG, Node, address, dense, node, start, within};
 
 async fn relay() -> Node {
     start(1, Role::Relay, |_| {}).await
@@ -90,7 +90,7 @@ async fn s10_an_open_request_moves_to_the_direct_connection_and_runs_once() {
 #[tokio::test]
 async fn c15_what_a_relay_carries_stops_rising_when_the_path_is_direct() {
     const ASKS: u64 = 16;
-    let body = "x".repeat(16 * 1024);
+    let body = dense(16 * 1024);
     let relay = relay().await;
     let bob = behind(2, &relay).await;
     let alice = node(3).await;
@@ -98,7 +98,7 @@ async fn c15_what_a_relay_carries_stops_rising_when_the_path_is_direct() {
     let bob = bob.echo();
     within(alice.mesh.dial(to, vec![circuit(&relay, to)])).await.expect("connects");
     for _ in 0..ASKS {
-        assert_eq!(alice.ask(to, &body).await.expect("answered"), body);
+        assert_eq!(alice.send(to, body.clone()).await.expect("answered"), body);
     }
     let all = ASKS * body.len() as u64;
     let (carried, traffic) = (|| relay.figure("kos_door_carried_bytes_total"), || alice.mesh.traffic(to));
@@ -110,7 +110,7 @@ async fn c15_what_a_relay_carries_stops_rising_when_the_path_is_direct() {
     alice.until(|state| state.peers[&to].paths.len() == 1).await;
     let (relayed, through_relay) = (traffic().relayed, carried());
     for _ in 0..ASKS {
-        assert_eq!(alice.ask(to, &body).await.expect("answered"), body);
+        assert_eq!(alice.send(to, body.clone()).await.expect("answered"), body);
     }
     assert_eq!(traffic().relayed, relayed, "nothing more goes through a relay");
     assert!(traffic().direct.sent > all && traffic().direct.received > all, "{:?}", traffic());

@@ -79,7 +79,11 @@ impl Node {
     }
 
     pub(crate) async fn ask(&self, other: NodeId, body: &str) -> Result<Bytes, mesh::Refused> {
-        let body = Bytes::copy_from_slice(body.as_bytes());
+        self.send(other, Bytes::copy_from_slice(body.as_bytes())).await
+    }
+
+    /// The same with any bytes.
+    pub(crate) async fn send(&self, other: NodeId, body: Bytes) -> Result<Bytes, mesh::Refused> {
         within(async { self.mesh.request(other, body, LONG).await.finish().await }).await
     }
 
@@ -137,6 +141,13 @@ fn figure(registry: &Registry, name: &str) -> u64 {
     prometheus_client::encoding::text::encode(&mut text, registry).expect("encodes");
     let line = text.lines().find(|line| line.starts_with(name));
     line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+/// Bytes in which nothing comes back: they are as many on every way.
+pub(crate) fn dense(length: usize) -> Bytes {
+    let block = |number: usize| klp::Digest::of(&[&number.to_be_bytes()]).0;
+    let bytes: Vec<u8> = (0..length.div_ceil(32)).flat_map(block).take(length).collect();
+    bytes.into()
 }
 
 /// Fails a test that hangs.

@@ -13,7 +13,7 @@ use libp2p::{PeerId, SwarmBuilder, Transport as _, identify, noise, relay, tcp, 
 use mesh::{DialError, Kind, Multiaddr, Role};
 use tokio::time::Sleep;
 
-use crate::support::{LONG, Node, address, node, start};
+use crate::support::{LONG, Node, address, dense, node, start};
 
 /// Longer than any patience that a node has.
 const END: Duration = Duration::from_secs(45);
@@ -226,10 +226,10 @@ async fn survives(trick: Trick) {
     let carol = node(4).await;
     let dialled = ends(carol.mesh.dial(to, vec![circuit(&late, to)])).await.expect("it begins well");
     assert_eq!(dialled.path.kind, Kind::Relayed);
-    let body = "x".repeat(4096);
+    let body = dense(4096);
     let mut said = Vec::new();
     for _ in 0..ASKS {
-        let asked = ends(async { carol.mesh.request(to, body.clone().into(), LONG).await.finish().await }).await;
+        let asked = ends(async { carol.mesh.request(to, body.clone(), LONG).await.finish().await }).await;
         match asked {
             // The session goes on over another circuit, and what was lost is said again.
             Ok(whole) => assert_eq!(whole, body, "what arrives is what was sent"),

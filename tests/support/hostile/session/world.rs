@@ -28,6 +28,8 @@ pub(super) struct Side {
     pub(super) session: Session,
     /// What it says it accepts.
     limits: Limits,
+    /// Whether it speaks the version with packed frames, and then packs what it writes.
+    packs: bool,
     /// The peer's requests that run here, each with the life of the peer that asked.
     pub(super) running: BTreeMap<u64, u8>,
     /// Chunks that have come and were not taken.
@@ -53,6 +55,17 @@ pub(super) struct World {
     pub(super) laws: Laws,
 }
 
+impl Side {
+    /// The next frame as it lies on the wire.
+    fn next_frame(&mut self) -> Option<Frame> {
+        let mut frame = self.session.next_frame()?;
+        if self.packs && self.session.packs() {
+            frame.pack();
+        }
+        Some(frame)
+    }
+}
+
 impl World {
     pub(super) fn new(stated: [(u8, u8); 2]) -> Self {
         let sides = std::array::from_fn(|side| {
@@ -64,6 +77,7 @@ impl World {
                     unread: (limits::FRAME * (2 + usize::from(unread % 3))) as u64,
                     message: (limits::FRAME * (1 + usize::from(unread % 16))) as u64,
                 },
+                packs: unread & 0x80 != 0,
                 running: BTreeMap::new(),
                 untaken: VecDeque::new(),
                 life: 0,
@@ -81,7 +95,8 @@ impl World {
     }
 
     fn terms(&self, side: usize) -> Terms {
-        Terms { limits: self.sides[side].limits.clone(), memory: self.memory(side) }
+        let Side { limits, packs, .. } = &self.sides[side];
+        Terms { limits: limits.clone(), memory: self.memory(side), packs: *packs }
     }
 
     /// Bytes that differ from those of the last turn. Sizes above 239 are of many fragments.
@@ -118,8 +133,7 @@ impl World {
             return;
         }
         let waiting = self.wires[to].pop_front();
-        let frame =
-            waiting.or_else(|| if self.dialling.is_none() { self.sides[from].session.next_frame() } else { None });
+        let frame = waiting.or_else(|| if self.dialling.is_none() { self.sides[from].next_frame() } else { None });
         let Some(frame) = frame else { return };
         let mut wire = BytesMut::new();
         frame.write(&mut wire);
@@ -131,7 +145,7 @@ impl World {
     /// This side's next frame leaves it and is on its way.
     pub(super) fn write(&mut self, from: usize) {
         if self.connected && self.dialling.is_none() {
-            self.wires[1 - from].extend(self.sides[from].session.next_frame());
+            self.wires[1 - from].extend(self.sides[from].next_frame());
         }
     }
 
