@@ -31,7 +31,8 @@ fn c11_two_people_ask_each_other_over_webrtc_and_an_address_outlives_a_restart()
     let ask = || {
         let answer = ada.run(&["ask", "bob/notes", "how hot is green tea?"]);
         let shown = String::from_utf8(answer.stdout).unwrap();
-        assert!(answer.status.success() && shown.contains("eighty degrees"), "{shown}");
+        let told = String::from_utf8(answer.stderr).unwrap();
+        assert!(answer.status.success() && shown.contains("eighty degrees"), "{shown}{told}");
     };
     ask();
     let path = ada.ok(&["path", "bob"]);

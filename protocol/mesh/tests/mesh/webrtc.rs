@@ -119,7 +119,7 @@ async fn c11_an_address_that_the_user_vouches_for_gets_the_digest_of_the_certifi
     })
     .await;
     let told = mesh::with_node(vouched.with(Protocol::Certhash(digest(&bob))), bob.id());
-    bob.until(|state| state.external.iter().any(|external| *external == told)).await;
+    bob.until(|state| state.external.contains(&told)).await;
 }
 
 #[tokio::test]
