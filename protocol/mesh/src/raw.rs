@@ -75,7 +75,9 @@ impl Raw {
         loop {
             match self.swarm.select_next_some().await {
                 SwarmEvent::Behaviour(Event::Opened { stream, .. }) => return Ok(Wire::new(stream)),
-                SwarmEvent::Behaviour(Event::Failed { .. }) => return Err(io::ErrorKind::ConnectionRefused.into()),
+                SwarmEvent::Behaviour(Event::Failed { .. } | Event::Lost { .. }) => {
+                    return Err(io::ErrorKind::ConnectionRefused.into());
+                }
                 SwarmEvent::ConnectionClosed { .. } => return Err(io::ErrorKind::ConnectionAborted.into()),
                 _ => {}
             }

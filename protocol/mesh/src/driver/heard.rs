@@ -199,6 +199,12 @@ impl Driver {
                     link.fail();
                 }
             }
+            session::Event::Lost { peer, id } => match node_of(&peer).and_then(|node| self.shared.table.find(node, id))
+            {
+                Some(link) if link.begins_again() => self.open(&link, true),
+                Some(link) => link.fail(),
+                None => {}
+            },
             session::Event::Came { peer, connection, path, stream, permit } => {
                 if let Some(node) = node_of(&peer) {
                     let (shared, wire) = (self.shared.clone(), Wire::new(stream));

@@ -30,6 +30,8 @@ pub(crate) enum Event {
     Opened { peer: PeerId, id: SessionId, connection: ConnectionId, path: Path, stream: Stream },
     /// It could not be had: no connection, or the peer does not speak the protocol.
     Failed { peer: PeerId, id: SessionId },
+    /// The connection on which it was asked for went first, or did not give it.
+    Lost { peer: PeerId, id: SessionId },
     /// The peer has opened a stream.
     Came { peer: PeerId, connection: ConnectionId, path: Path, stream: Stream, permit: Option<OwnedSemaphorePermit> },
     /// The peer's connections have changed.
@@ -168,7 +170,7 @@ impl Behaviour {
             self.peers.remove(&peer);
         }
         for id in lost {
-            self.queue.push_back(ToSwarm::GenerateEvent(Event::Failed { peer, id }));
+            self.queue.push_back(ToSwarm::GenerateEvent(Event::Lost { peer, id }));
         }
         self.queue.push_back(ToSwarm::GenerateEvent(Event::Changed { peer }));
     }
@@ -256,7 +258,7 @@ impl NetworkBehaviour for Behaviour {
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: StreamEvent) {
         let mut connections = self.peers.get_mut(&peer).into_iter().flatten();
         let path = connections.find(|one| one.id == connection).map(|one| {
-            if let StreamEvent::Opened(id, _) | StreamEvent::Failed(id) = &event {
+            if let StreamEvent::Opened(id, _) | StreamEvent::Failed(id) | StreamEvent::Lost(id) = &event {
                 one.opening.retain(|opening| opening != id);
             }
             one.path.clone()
@@ -264,9 +266,10 @@ impl NetworkBehaviour for Behaviour {
         let event = match (event, path) {
             (StreamEvent::Opened(id, stream), Some(path)) => Event::Opened { peer, id, connection, path, stream },
             (StreamEvent::Came(stream, permit), Some(path)) => Event::Came { peer, connection, path, stream, permit },
-            (StreamEvent::Opened(id, _) | StreamEvent::Failed(id), _) => Event::Failed { peer, id },
-            // The connection is closed already, and the stream with it.
-            (StreamEvent::Came(..), None) => return,
+            (StreamEvent::Failed(id), Some(_)) => Event::Failed { peer, id },
+            (StreamEvent::Lost(id), Some(_)) => Event::Lost { peer, id },
+            // The connection is closed already, and the stream with it; what was asked of it is known to be lost.
+            (_, None) => return,
         };
         self.queue.push_back(ToSwarm::GenerateEvent(event));
     }
@@ -274,5 +277,57 @@ impl NetworkBehaviour for Behaviour {
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Event, THandlerInEvent<Self>>> {
         // The queue is filled by the swarm's own calls, or by the driver's, which polls the swarm afterwards.
         self.queue.pop_front().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::core::ConnectedPoint;
+
+    use super::*;
+
+    fn told(behaviour: &mut Behaviour) -> Vec<Event> {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let said = std::iter::from_fn(|| match behaviour.poll(&mut context) {
+            Poll::Ready(ToSwarm::GenerateEvent(event)) => Some(Some(event)),
+            Poll::Ready(_) => Some(None),
+            Poll::Pending => None,
+        });
+        said.flatten().filter(|event| !matches!(event, Event::Changed { .. })).collect()
+    }
+
+    #[test]
+    fn s10_a_stream_that_a_closing_connection_does_not_give_is_lost_and_one_that_nobody_gives_has_failed() {
+        let mut behaviour = Behaviour::new(Vec::new());
+        let peer = libp2p::identity::Keypair::generate_ed25519().public().to_peer_id();
+        let endpoint = ConnectedPoint::Dialer {
+            address: "/ip4/127.0.0.1/tcp/1".parse().expect("address"),
+            role_override: Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
+        let (connection_id, id) = (ConnectionId::new_unchecked(1), [7; 16]);
+        behaviour.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+            peer_id: peer,
+            connection_id,
+            endpoint: &endpoint,
+            failed_addresses: &[],
+            other_established: 0,
+        }));
+        assert!(behaviour.open(peer, id));
+        let closed = ConnectionClosed {
+            peer_id: peer,
+            connection_id,
+            endpoint: &endpoint,
+            cause: None,
+            remaining_established: 0,
+        };
+        behaviour.on_swarm_event(FromSwarm::ConnectionClosed(closed));
+        assert!(matches!(told(&mut behaviour)[..], [Event::Lost { id: lost, .. }] if lost == id));
+        // What the connection's own end of it says too late is known.
+        behaviour.on_connection_handler_event(peer, connection_id, StreamEvent::Lost(id));
+        assert!(told(&mut behaviour).is_empty());
+        assert!(!behaviour.open(peer, id), "it waits for a connection");
+        behaviour.give_up(peer);
+        assert!(matches!(told(&mut behaviour)[..], [Event::Failed { id: failed, .. }] if failed == id));
     }
 }

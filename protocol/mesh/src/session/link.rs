@@ -27,6 +27,9 @@ use crate::event::{Event, PeerHello, Request};
 /// A stream that follows another within the time of handing one over; a third one would have to wait, and is not wanted.
 const STREAMS: usize = 2;
 
+/// How often a session that has not begun is given another stream: a dying connection may be met twice, as it gives none and as it closes.
+const BEGINNINGS: u8 = 3;
+
 /// What the answering side of one request watches.
 #[derive(Debug, Default)]
 pub(crate) struct Job {
@@ -93,6 +96,8 @@ pub(super) struct State {
     pub(super) over: Option<Option<Refusal>>,
     /// A stream was asked for and could not be had.
     pub(super) failed: bool,
+    /// How often the first stream was asked of a connection that was dying.
+    lost: u8,
     /// Whether the stream goes through a relay.
     pub(super) relayed: bool,
     /// Whether the task waits for the last answer, so that it must hear of each.
@@ -138,6 +143,7 @@ impl Link {
             hello: None,
             over: None,
             failed: false,
+            lost: 0,
             relayed: false,
             draining: false,
             connection: None,
@@ -237,6 +243,14 @@ impl Link {
     pub(crate) fn fail(&self) {
         self.lock().failed = true;
         self.wake.notify_one();
+    }
+
+    /// The connection on which a stream was asked for went first. Whether to ask for it again: a session that has begun sees to that itself,
+    /// and to one that has not its peer may be back already when the old connection ends.
+    pub(crate) fn begins_again(&self) -> bool {
+        let mut state = self.lock();
+        state.lost = state.lost.saturating_add(1);
+        state.hello.is_none() && state.lost <= BEGINNINGS
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -415,5 +429,16 @@ impl State {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s10_a_session_that_has_not_begun_is_given_three_more_streams() {
+        let (link, _streams) = Link::new(NodeId(klp::SecretKey::from_seed(&[1; 32]).did()), [1; 16], [1; 8], true);
+        assert_eq!([(); 5].map(|()| link.begins_again()), [true, true, true, false, false]);
     }
 }

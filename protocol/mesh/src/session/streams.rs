@@ -9,7 +9,7 @@ use libp2p::Stream;
 use libp2p::StreamProtocol;
 use libp2p::core::upgrade::ReadyUpgrade;
 use libp2p::swarm::handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound};
-use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, SubstreamProtocol};
+use libp2p::swarm::{ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::PROTOCOL;
@@ -22,8 +22,10 @@ const UNHEARD: usize = 4;
 pub(crate) enum StreamEvent {
     /// The stream that was asked for.
     Opened(SessionId, Stream),
-    /// It could not be had.
+    /// The peer does not speak the protocol.
     Failed(SessionId),
+    /// The connection broke, or was too slow for it.
+    Lost(SessionId),
     /// The peer has opened a stream. Without a permit there are too many, and it is refused by name.
     Came(Stream, Option<OwnedSemaphorePermit>),
 }
@@ -84,8 +86,9 @@ impl ConnectionHandler for Streams {
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info }) => {
                 self.events.push_back(StreamEvent::Opened(info, stream));
             }
-            ConnectionEvent::DialUpgradeError(DialUpgradeError { info, .. }) => {
-                self.events.push_back(StreamEvent::Failed(info));
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
+                let refused = matches!(error, StreamUpgradeError::NegotiationFailed);
+                self.events.push_back(if refused { StreamEvent::Failed(info) } else { StreamEvent::Lost(info) });
             }
             _ => {}
         }
