@@ -1,14 +1,16 @@
 // Frames (03-session.md, section 2): a header of 16 bytes and a body.
+import { inflateRawSync } from 'node:zlib'
 import { concat, refuse, utf8 } from './bytes.mjs'
-import { FRAME } from './limits.mjs'
+import { FRAME, PACKED as PACKED_LEAST } from './limits.mjs'
 import { codeOf, numberOf } from './refusals.mjs'
 
 export const KINDS = ['', 'hello', 'request', 'response', 'chunk', 'credit', 'cancel', 'event', 'error', 'bye']
 const HEADER = 16
 const MORE = 1
 const AGAIN = 2
+const PACKED = 4
 const NO_ID = new Set(['hello', 'event', 'bye'])
-const FLAGS = { request: MORE | AGAIN, response: MORE }
+const FLAGS = { request: MORE | AGAIN | PACKED, response: MORE | PACKED, chunk: PACKED }
 const LENGTH = { hello: [1, FRAME], chunk: [1, FRAME], credit: [8, 8], cancel: [0, 0], error: [2, 514], bye: [2, 514] }
 
 export function frame (kind, id, body = new Uint8Array(), { more = false, again = false } = {}) {
@@ -47,8 +49,22 @@ export function readRefusal (body) {
   return { code: codeOf((body[0] << 8) | body[1]), text }
 }
 
-/** Reads the frame at the beginning of some bytes: null while it has not come whole. Refused from the header alone. */
-export function readFrame (bytes) {
+/** What a packed body was before: raw DEFLATE, whole, and nothing behind it. */
+function unpack (packed) {
+  let done
+  try { done = inflateRawSync(packed, { info: true, maxOutputLength: FRAME }) } catch (error) {
+    refuse(error.code === 'ERR_BUFFER_TOO_LARGE' ? 'too_large' : 'malformed', 'a packed body')
+  }
+  if (done.engine.bytesWritten !== packed.length) refuse('malformed', 'bytes after the end of a packed body')
+  if (done.buffer.length < PACKED_LEAST) refuse('malformed', 'a packed body that is too short for it')
+  return new Uint8Array(done.buffer)
+}
+
+/**
+ * Reads the frame at the beginning of some bytes: null while it has not come whole. Refused from the header alone, unless it is packed.
+ * `packs` says whether both sides speak version 2.
+ */
+export function readFrame (bytes, packs = true) {
   if (bytes.length < HEADER) return null
   const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER)
   const length = view.getUint32(0)
@@ -63,9 +79,10 @@ export function readFrame (bytes) {
   const [least, most] = LENGTH[kind] ?? [0, FRAME]
   if (length < least || length > most) refuse('malformed', `a ${kind} of ${length} bytes`)
   const more = (flags & MORE) !== 0
-  if (more && length === 0) refuse('malformed', 'an empty fragment')
+  const packed = (flags & PACKED) !== 0
+  if ((more || packed) && length === 0) refuse('malformed', 'an empty fragment, or nothing packed')
+  if (packed && !packs) refuse('malformed', 'a packed body, which was not agreed')
   if (bytes.length < HEADER + length) return null
-  return {
-    size: HEADER + length, kind, id, more, again: (flags & AGAIN) !== 0, body: bytes.slice(HEADER, HEADER + length)
-  }
+  const body = bytes.slice(HEADER, HEADER + length)
+  return { size: HEADER + length, kind, id, more, again: (flags & AGAIN) !== 0, body: packed ? unpack(body) : body }
 }

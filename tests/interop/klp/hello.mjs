@@ -4,7 +4,9 @@ import { open, seal, signedBy } from './cose.mjs'
 import { IN_FLIGHT, MESSAGE, SKEW, UNREAD, UNREAD_LEAST, FRAME } from './limits.mjs'
 import { Hello } from './statements.mjs'
 
-export const VERSION = 1
+/** 2 is 1 with packed frames. */
+export const VERSIONS = [1, 2]
+export const packs = versions => versions.some(version => Number(version) === 2)
 
 /** The dialler's Hello. `contact` has what is shown to a node whose owner is pinned: introduction, revocations, wants. */
 export function makeHello ({ pair, to, now, session, memory, unread = UNREAD, contact = {} }) {
@@ -13,7 +15,7 @@ export function makeHello ({ pair, to, now, session, memory, unread = UNREAD, co
     to,
     nonce: random(16),
     time: now,
-    versions: [VERSION],
+    versions: VERSIONS,
     session,
     limits: { inFlight: IN_FLIGHT, unread, message: MESSAGE },
     introduction: contact.introduction,
@@ -38,7 +40,7 @@ export function checkHello (bytes, { peer, receiver, ours = null, now, seen = ()
   if (h.memory.every(byte => byte === 0)) refuse('malformed', 'no memory')
   if (Math.abs(span(h.time, now)) > SKEW) refuse('clock', 'a Hello')
   if (seen(h.nonce)) refuse('replay', 'a Hello')
-  if (!h.versions.includes(VERSION)) refuse('version', 'no common version')
+  if (!h.versions.some(version => VERSIONS.includes(Number(version)))) refuse('version', 'no common version')
   return h
 }
 

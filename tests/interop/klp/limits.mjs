@@ -3,6 +3,7 @@ const MINUTE = 60_000
 const DAY = 24 * 60 * MINUTE
 
 export const FRAME = 65536
+export const PACKED = 1024
 export const MESSAGE = 1048576
 export const STATEMENT = 65536
 export const CHAIN = 4096

@@ -2,7 +2,7 @@
 // It does not move to another stream (section 5): when the stream ends, so does the session.
 import { concat, equal, random, Refusal, refuse } from './bytes.mjs'
 import { creditFrame, fragments, frame, number, readFrame, readRefusal, refusalFrame } from './frames.mjs'
-import { agree, checkHello, makeHello } from './hello.mjs'
+import { agree, checkHello, makeHello, packs } from './hello.mjs'
 import { CALLER_QUEUE, CHUNK_COST, EARLY, HELLO_WAIT, MESSAGE, STALL, UNREAD } from './limits.mjs'
 import { certifiesNode, checkIntroduction, hasRight } from './identity.mjs'
 import { pack, unpack } from './shape.mjs'
@@ -41,6 +41,7 @@ export class Session {
     this.#peer = peer
     this.#handlers = { ...HANDLERS, 'link.introduce': introduction => this.#introduced(introduction), ...handlers }
     this.counts = { creditFrames: 0, chunks: 0 }
+    this.packs = false // whether both sides have said that they read packed frames
     this.#hello.promise.catch(() => {})
   }
 
@@ -71,7 +72,7 @@ export class Session {
   async #read () {
     for await (const piece of this.#stream) {
       this.#buffer = concat(this.#buffer, piece.subarray())
-      for (let one; !this.#over && (one = readFrame(this.#buffer)) !== null;) {
+      for (let one; !this.#over && (one = readFrame(this.#buffer, this.packs)) !== null;) {
         this.#buffer = this.#buffer.subarray(one.size)
         this.#take(one)
       }
@@ -95,6 +96,7 @@ export class Session {
       this.theirs = checkHello(one.body, { peer: this.#peer, receiver: this.#pair.key, ours: this.ours.bytes, now: Date.now() })
       if (!equal(this.theirs.session, this.ours.value.session)) refuse('malformed', 'another session')
       this.limits = agree(this.ours.value.limits, this.theirs.limits)
+      this.packs = packs(this.ours.value.versions) && packs(this.theirs.versions)
       // An introduction that does not hold is no fault of the Hello; it just does not count.
       if (this.theirs.introduction) try { this.#introduced(this.theirs.introduction) } catch (error) { if (!(error instanceof Refusal)) throw error }
       this.#hello.resolve()

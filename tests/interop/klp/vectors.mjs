@@ -100,6 +100,14 @@ const FILES = {
       same([code, text], [c.read.refusal, c.read.text], c.what)
     }
   },
+  'packed.json': c => {
+    const bytes = unhex(c.bytes)
+    refused(() => readFrame(bytes, false), undefined, 'not agreed')
+    if (c.read.refused) return refused(() => readFrame(bytes), c.read.refused, c.what)
+    const one = readFrame(bytes)
+    same([one.kind, Number(one.id), one.body.length, hex(sha256(one.body)), one.more, one.again],
+      [c.read.kind, c.read.id, c.read.length, c.read.sha256, c.read.more, c.read.again], c.what)
+  },
   'hellos.json': c => {
     const judge = () => checkHello(unhex(c.hello), {
       peer: parseDid(c.channel_peer), receiver: parseDid(c.receiver), ours: c.answers && unhex(c.answers), now: c.now, seen: () => c.seen
