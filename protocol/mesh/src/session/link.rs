@@ -27,7 +27,8 @@ use crate::event::{Event, PeerHello, Request};
 /// A stream that follows another within the time of handing one over; a third one would have to wait, and is not wanted.
 const STREAMS: usize = 2;
 
-/// How often a session that has not begun is given another stream: a dying connection may be met twice, as it gives none and as it closes.
+/// How often a session that has not begun is given another stream: a dying connection may be met twice, as it gives none and as it closes; and what
+/// breaks each connection must not hold up what is asked next.
 const BEGINNINGS: u8 = 3;
 
 /// What the answering side of one request watches.
@@ -245,8 +246,8 @@ impl Link {
         self.wake.notify_one();
     }
 
-    /// The connection on which a stream was asked for went first. Whether to ask for it again: a session that has begun sees to that itself,
-    /// and to one that has not its peer may be back already when the old connection ends.
+    /// A stream broke, or could not be had because its connection did. Whether to ask for another one: a session that has begun sees to that
+    /// itself, and to one that has not its peer may be back already when the old connection ends.
     pub(crate) fn begins_again(&self) -> bool {
         let mut state = self.lock();
         state.lost = state.lost.saturating_add(1);

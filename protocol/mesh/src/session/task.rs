@@ -283,6 +283,9 @@ impl Task {
         }
         let now = self.link.now();
         self.link.lock().session.detach(now);
+        if !self.greeted && !self.link.begins_again() {
+            return self.link.close(Some(Refusal::Unreachable), "its connections break before anybody says Hello");
+        }
         // Of a connection that dies in silence only one side knows, and it does not wait for the other.
         let severed = std::mem::take(&mut self.link.lock().severed);
         let wait = if self.link.ours || severed || error.kind() == io::ErrorKind::TimedOut {
