@@ -144,6 +144,15 @@ impl Driver {
         self.swarm.behaviour_mut().pulse.check_all(AFTER_CHANGE);
     }
 
+    /// A peer has come to us once more, perhaps from another address: then nothing says that its old connections are dead, and a relay would go
+    /// on handing circuits to them.
+    pub(super) fn came_again(&mut self, peer: PeerId, connection: ConnectionId) {
+        let pulse = &mut self.swarm.behaviour_mut().pulse;
+        for old in pulse.connections(&peer).into_iter().filter(|old| *old != connection) {
+            pulse.check(peer, old, AFTER_CHANGE);
+        }
+    }
+
     /// A connection was asked whether it lives.
     pub(super) fn felt(&mut self, felt: Felt) {
         let Felt { peer, connection, rtt } = felt;

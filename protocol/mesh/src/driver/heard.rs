@@ -66,6 +66,11 @@ impl Driver {
                 let attempts = attempts(&concurrent_dial_errors.unwrap_or_default(), &self.trusted);
                 self.established(peer_id, connection_id, attempts);
             }
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, .. }
+                if num_established.get() > 1 =>
+            {
+                self.came_again(peer_id, connection_id);
+            }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
                 self.feeling.closed(connection_id);
                 if num_established == 0 {

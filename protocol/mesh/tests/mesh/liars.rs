@@ -18,7 +18,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::support::{LONG, Node, address, dense, node, start};
+use crate::support::{LONG, Node, address, dense, eventually, node, start};
 
 /// Longer than any patience that a node has.
 const END: Duration = Duration::from_secs(45);
@@ -220,6 +220,18 @@ async fn k17_a_wire_that_says_everything_twice_ends_the_session_by_name_and_the_
     assert!(refused.is_err());
     ends(alice.mesh.dial(to, addresses)).await.expect("connects without it");
     assert_eq!(alice.ask(to, "again").await.expect("answered"), "again");
+}
+
+#[tokio::test]
+async fn n9_who_comes_again_leaves_no_connection_behind_that_died_in_silence() {
+    let alice = node(2).await;
+    let bob = node(3).await;
+    let (near, _wire) = wire(Wire::Mute { after: 6000 }, &alice.addresses()[0]).await;
+    ends(bob.mesh.dial(alice.id(), vec![near])).await.expect("connects");
+    alice.until(|state| state.peers.contains_key(&bob.id())).await;
+    // Bob has a question and notices that nobody hears it. Alice, who waits for nothing, learns it from his coming again.
+    let _asked = bob.mesh.request(alice.id(), "x".repeat(16_384).into(), LONG).await;
+    eventually(|| alice.figure("kos_reach_demotions_total") > 0).await;
 }
 
 #[tokio::test]
