@@ -98,9 +98,9 @@ impl Host {
     }
 }
 
-/// Alice asks Bob's agent once, so that she knows it, and once more after Bob has come back over a path which breaks as the story wants and says what becomes of her
-/// introductions and calls. Returns what she got and the orders that Bob was shown.
-async fn asks(seed: u8, introductions: &[bool], calls: Vec<Says>) -> (Refusal, Vec<Bytes>) {
+/// Alice asks Bob's agent once, so that she knows it, and once more after he has come back over a path that may break under her introduction, and
+/// at whose end `calls` says what becomes of each call. Returns what she got and the orders that Bob was shown.
+async fn asks(seed: u8, mut loses_introduction: bool, calls: Vec<Says>) -> (Refusal, Vec<Bytes>) {
     let (alice, agent) = (Person::new(&[]).await, SecretKey::from_seed(&[seed ^ 0x55; 32]));
     let card = Arc::new(Mutex::new(None));
     let shown = Arc::clone(&card);
@@ -124,13 +124,12 @@ async fn asks(seed: u8, introductions: &[bool], calls: Vec<Says>) -> (Refusal, V
 
     let raw = Raw::connect(&key, address.clone()).await.unwrap();
     until("Bob is back", async || peers(1).await).await;
-    let mut introductions: VecDeque<bool> = introductions.iter().copied().collect();
     let mut calls = VecDeque::from(calls);
     let orders = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&orders);
     let host = Host::new(key, mesh::node_in(&address).unwrap());
     let serving = tokio::spawn(host.serve(raw, move |request| match request.kind.as_str() {
-        kind::INTRODUCE if introductions.pop_front() == Some(false) => Says::Breaks,
+        kind::INTRODUCE if std::mem::take(&mut loses_introduction) => Says::Breaks,
         kind::CALL => {
             let call = Call::from_value(request.body.clone()).unwrap();
             seen.lock().unwrap().push(Bytes::copy_from_slice(call.order.as_bytes()));
@@ -148,19 +147,19 @@ async fn asks(seed: u8, introductions: &[bool], calls: Vec<Says>) -> (Refusal, V
 #[tokio::test(flavor = "multi_thread")]
 async fn s10_what_was_lost_with_its_path_is_asked_once_more_as_it_is() {
     // Of a path that breaks before anybody has said Hello, nobody knows what it has carried. Who asks is introduced again.
-    let (got, orders) = asks(151, &[false], vec![Says::Refuses(Refusal::State)]).await;
+    let (got, orders) = asks(151, true, vec![Says::Refuses(Refusal::State)]).await;
     assert_eq!((got, orders.len()), (Refusal::State, 1));
 
     // The host has forgotten what it was asked: the same order once more, which it would not carry out twice.
-    let (got, orders) = asks(152, &[], vec![Says::Breaks, Says::Refuses(Refusal::State)]).await;
+    let (got, orders) = asks(152, false, vec![Says::Breaks, Says::Refuses(Refusal::State)]).await;
     assert_eq!(got, Refusal::State);
     assert!(orders.len() == 2 && orders[0] == orders[1], "the very same order");
 
     // It did carry it out, and what came of it is lost.
-    let (got, orders) = asks(153, &[], vec![Says::Breaks, Says::Refuses(Refusal::Replay)]).await;
+    let (got, orders) = asks(153, false, vec![Says::Breaks, Says::Refuses(Refusal::Replay)]).await;
     assert_eq!((got, orders.len()), (Refusal::UnknownOutcome, 2));
 
     // And no more than once.
-    let (got, orders) = asks(154, &[], vec![Says::Breaks, Says::Breaks]).await;
+    let (got, orders) = asks(154, false, vec![Says::Breaks, Says::Breaks]).await;
     assert_eq!((got, orders.len()), (Refusal::UnknownOutcome, 2));
 }

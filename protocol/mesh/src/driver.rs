@@ -356,7 +356,7 @@ impl Driver {
             self.swarm.behaviour_mut().session.open(peer, link.id);
         }
         if !links.iter().any(|link| should_move(link)) {
-            self.drop_circuits(peer);
+            self.drop_circuits(needless);
         }
     }
 

@@ -265,9 +265,12 @@ impl Calls {
             issuers: Vec::new(),
         };
         let first = self.ask_once(target, &call, deadline, coming, sent, parts).await;
-        let lost = |fault: &Fault| fault.refusal == Refusal::UnknownOutcome;
         match first {
-            Err(fault) if lost(&fault) && coming.bytes == 0 && self.outbound.path_now(target.node).is_some() => {
+            Err(fault)
+                if fault.refusal == Refusal::UnknownOutcome
+                    && coming.bytes == 0
+                    && self.outbound.path_now(target.node).is_some() =>
+            {
                 let again = self.ask_once(target, &call, deadline, coming, sent, parts).await;
                 again.map_err(|again| if again.refusal == Refusal::Replay { fault } else { again })
             }

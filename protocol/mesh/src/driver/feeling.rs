@@ -200,9 +200,9 @@ impl Driver {
     }
 
     /// A circuit that no session uses any more is closed a little later: it costs its relay, and it is limited.
-    pub(super) fn drop_circuits(&mut self, peer: PeerId) {
+    pub(super) fn drop_circuits(&mut self, needless: Vec<ConnectionId>) {
         let until = Instant::now() + GRACE;
-        for connection in self.swarm.behaviour().session.needless(&peer) {
+        for connection in needless {
             self.feeling.leaving.entry(connection).or_insert(until);
         }
     }
