@@ -67,7 +67,9 @@ impl Disk {
         let mut filler = File::create(self.seen(place).join("filler")).unwrap();
         let block = vec![0; 4096];
         while filler.write_all(&block).is_ok() {}
-        filler.set_len(filler.metadata().unwrap().len() - room).unwrap();
+        let taken = filler.metadata().unwrap().len();
+        assert!(taken >= room, "{} had only {taken} bytes to fill", place.display());
+        filler.set_len(taken - room).unwrap();
     }
 
     /// Takes that file away.
@@ -75,7 +77,10 @@ impl Disk {
     /// # Panics
     /// When it is not there.
     pub fn free(&self, place: &Path) {
-        std::fs::remove_file(self.seen(place).join("filler")).unwrap();
+        let filler = self.seen(place).join("filler");
+        // A program that another test is just starting holds our open files until it runs: what is only removed may still fill the disk.
+        File::options().write(true).open(&filler).unwrap().set_len(0).unwrap();
+        std::fs::remove_file(filler).unwrap();
     }
 }
 
