@@ -4,21 +4,38 @@ use std::time::Duration;
 
 use kos_tests::{Line, RoundTrips, round_trips};
 
-/// Each way. A machine that does other things as well is late by some tens of milliseconds, a round trip too many by 500.
-const DELAY: Duration = Duration::from_millis(250);
-/// Load only adds, and a round trip too many never goes away: the best of so many is taken.
-const TRIES: usize = 4;
+/// Each way, for each try until one holds. A machine that does other things as well is late by some tens of milliseconds, and by
+/// more the busier it is; a round trip too many takes 500 at the least, and grows with the line.
+const DELAYS: [Duration; 7] = [
+    Duration::from_millis(250),
+    Duration::from_millis(250),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(1),
+];
+
+/// Load only adds, and a round trip too many never goes away: of each figure the least counts.
+fn least(tries: &[RoundTrips]) -> RoundTrips {
+    let of = |figure: fn(&RoundTrips) -> f64| tries.iter().map(figure).fold(f64::INFINITY, f64::min);
+    RoundTrips { connect: of(|one| one.connect), first: of(|one| one.first), next: of(|one| one.next) }
+}
 
 async fn within(line: Line, first: f64, connect: f64) {
-    let holds = |one: &RoundTrips| one.first <= first && one.connect <= connect && one.next <= first;
+    let holds = |best: RoundTrips| best.first <= first && best.connect <= connect && best.next <= first;
     let mut tries = Vec::new();
-    while tries.len() < TRIES && !tries.iter().any(holds) {
-        tries.push(round_trips(line, DELAY).await);
+    for delay in DELAYS {
+        tries.push(round_trips(line, delay).await);
+        if holds(least(&tries)) {
+            break;
+        }
     }
     println!("{line:?}: {tries:?}");
-    assert!(tries.iter().any(holds), "more than {first} and {connect} round trips: {tries:?}");
+    let best = least(&tries);
+    assert!(holds(best), "more than {first} and {connect} round trips: {tries:?}");
     // A line that is shorter than it says would prove nothing.
-    assert!(tries.iter().all(|one| one.next >= 1.0 && one.first >= 1.0 && one.connect >= 2.0), "{tries:?}");
+    assert!(best.next >= 1.0 && best.first >= 1.0 && best.connect >= 2.0, "{tries:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
