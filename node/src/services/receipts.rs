@@ -195,7 +195,17 @@ impl Receipts {
         let outbound = self.outbound.clone();
         let told = Acknowledge { order, acknowledgement: acknowledgement.signed().clone() };
         tokio::spawn(async move {
-            if let Err(fault) = outbound.ask::<Empty>(node, kind::ACKNOWLEDGE, &told).await {
+            let say = async || {
+                // The answer may have been the last word of a session, and in a new one they do not know us yet.
+                outbound.introduce(node).await?;
+                outbound.ask::<Empty>(node, kind::ACKNOWLEDGE, &told).await
+            };
+            let said = match say().await {
+                // It went with a path that broke, or with the session in which we were known. It may be said twice.
+                Err(fault) if fault.refusal != Refusal::Unreachable => say().await,
+                said => said,
+            };
+            if let Err(fault) = said {
                 tracing::debug!(%fault, "the acknowledgement did not arrive; the other side will ask for it");
             }
         });
