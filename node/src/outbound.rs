@@ -165,6 +165,11 @@ impl Outbound {
         Ok(())
     }
 
+    /// Whoever lost what we asked may have lost who we are: it is said again before the next thing that is not for strangers.
+    pub(crate) fn introduce_anew(&self, node: NodeId) {
+        self.remembered().retain(|(known, _)| *known != node);
+    }
+
     fn remembered(&self) -> std::sync::MutexGuard<'_, BTreeSet<(NodeId, SessionId)>> {
         self.introduced.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,9 +8,11 @@ use bytes::{Bytes, BytesMut};
 use klp::codec::Value;
 use klp::frame::{Frame, Kind};
 use klp::hello::{Extras, Fresh, Greeting, Hello, ReplayWindow};
-use klp::message::{Call, Cards, Empty, Grants, Request, kind};
+use klp::message::{Answered, Call, Cards, Empty, Grants, Request, kind};
 use klp::session::{Delivery, Session};
-use klp::{Cbor as _, NodeId, Refusal, SecretKey, limits};
+use klp::statement::certificate::Introduction;
+use klp::statement::receipt::{Outcome, Status};
+use klp::{AgentId, Cbor as _, Digest, NodeId, Refusal, SecretKey, Verified, limits};
 use kos_tests::puppet::now;
 use kos_tests::{Person, Puppet, until};
 use mesh::Multiaddr;
@@ -98,9 +100,37 @@ impl Host {
     }
 }
 
-/// Alice asks Bob's agent once, so that she knows it, and once more after he has come back over a path that may break under her introduction, and
-/// at whose end `calls` says what becomes of each call. Returns what she got and the orders that Bob was shown.
-async fn asks(seed: u8, mut loses_introduction: bool, calls: Vec<Says>) -> (Refusal, Vec<Bytes>) {
+/// An agent's answer without a word.
+fn answered(call: &Call, agent: &SecretKey, certificate: Introduction) -> Says {
+    let outcome = Outcome {
+        order: call.order.verify().unwrap().id(),
+        agent: AgentId(agent.did()),
+        status: Status::Answered,
+        answer: Digest::of(&[]),
+        bytes: 0,
+        took_ms: 0,
+        finished: now(),
+    };
+    let outcome = Verified::sign(outcome, agent).signed().clone();
+    Says::Body(Answered { outcome, agent: certificate }.to_bytes())
+}
+
+/// What Bob is asked after he has come back, in order.
+type Asked = Arc<Mutex<Vec<Request>>>;
+
+/// The orders among it.
+fn orders(asked: &[Request]) -> Vec<Bytes> {
+    let calls = asked.iter().filter(|request| request.kind == kind::CALL);
+    calls.map(|request| Call::from_value(request.body.clone()).unwrap().order.as_bytes().to_vec().into()).collect()
+}
+
+/// Alice asks Bob's agent once, so that she knows it, and once more after he has come back over a path at whose end `says` has the first word on
+/// each request; it is given the agent's key and certificate. When she has got something, it waits for `enough`.
+async fn asks(
+    seed: u8,
+    mut says: impl FnMut(&Request, &SecretKey, &Introduction) -> Option<Says> + Send + 'static,
+    enough: impl Fn(&[Request]) -> bool,
+) -> (Option<Refusal>, Vec<Request>) {
     let (alice, agent) = (Person::new(&[]).await, SecretKey::from_seed(&[seed ^ 0x55; 32]));
     let card = Arc::new(Mutex::new(None));
     let shown = Arc::clone(&card);
@@ -112,6 +142,7 @@ async fn asks(seed: u8, mut loses_introduction: bool, calls: Vec<Says>) -> (Refu
         _ => Err(Refusal::NoHandler),
     };
     let bob = Puppet::answering(seed, honest.clone()).await;
+    let certificate = bob.certify(&agent, Some(bob.node_id()));
     *card.lock().unwrap() = Some(bob.card(&agent, "house", &agent));
     alice.node.contacts.add(&bob.ticket(), "bob").await.unwrap();
     assert_eq!(alice.ask("bob/house", "is somebody there?").await.unwrap_err().refusal, Refusal::Busy);
@@ -124,42 +155,79 @@ async fn asks(seed: u8, mut loses_introduction: bool, calls: Vec<Says>) -> (Refu
 
     let raw = Raw::connect(&key, address.clone()).await.unwrap();
     until("Bob is back", async || peers(1).await).await;
-    let mut calls = VecDeque::from(calls);
-    let orders = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&orders);
+    let asked = Asked::default();
+    let hears = Arc::clone(&asked);
     let host = Host::new(key, mesh::node_in(&address).unwrap());
-    let serving = tokio::spawn(host.serve(raw, move |request| match request.kind.as_str() {
-        kind::INTRODUCE if std::mem::take(&mut loses_introduction) => Says::Breaks,
-        kind::CALL => {
-            let call = Call::from_value(request.body.clone()).unwrap();
-            seen.lock().unwrap().push(Bytes::copy_from_slice(call.order.as_bytes()));
-            calls.pop_front().expect("it is not asked once more")
-        }
-        kind => honest(kind, request.body.clone()).map_or_else(Says::Refuses, Says::Body),
+    let serving = tokio::spawn(host.serve(raw, move |request| {
+        hears.lock().unwrap().push(request.clone());
+        let first = says(request, &agent, &certificate);
+        let usual = || honest(&request.kind, request.body.clone()).map_or_else(Says::Refuses, Says::Body);
+        first.unwrap_or_else(usual)
     }));
-    let got = alice.ask("bob/house", "and now?").await.unwrap_err().refusal;
+    let got = alice.ask("bob/house", "and now?").await.err().map(|fault| fault.refusal);
+    until("what Bob is to hear", async || enough(&asked.lock().unwrap()).then_some(())).await;
     serving.abort();
     alice.stop().await;
-    let orders = orders.lock().unwrap().clone();
-    (got, orders)
+    let asked = asked.lock().unwrap().clone();
+    (got, asked)
+}
+
+/// The same where the path may break under the introduction, and `calls` says what becomes of each call. Returns what she got and the orders.
+async fn calls(seed: u8, mut loses_introduction: bool, calls: Vec<Says>) -> (Refusal, Vec<Bytes>) {
+    let mut calls = VecDeque::from(calls);
+    let says = move |request: &Request, _: &SecretKey, _: &Introduction| match request.kind.as_str() {
+        kind::INTRODUCE if std::mem::take(&mut loses_introduction) => Some(Says::Breaks),
+        kind::CALL => Some(calls.pop_front().expect("it is not asked once more")),
+        _ => None,
+    };
+    let (got, asked) = asks(seed, says, |_| true).await;
+    (got.expect("no answer"), orders(&asked))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn s10_what_was_lost_with_its_path_is_asked_once_more_as_it_is() {
     // Of a path that breaks before anybody has said Hello, nobody knows what it has carried. Who asks is introduced again.
-    let (got, orders) = asks(151, true, vec![Says::Refuses(Refusal::State)]).await;
+    let (got, orders) = calls(151, true, vec![Says::Refuses(Refusal::State)]).await;
     assert_eq!((got, orders.len()), (Refusal::State, 1));
 
     // The host has forgotten what it was asked: the same order once more, which it would not carry out twice.
-    let (got, orders) = asks(152, false, vec![Says::Breaks, Says::Refuses(Refusal::State)]).await;
+    let (got, orders) = calls(152, false, vec![Says::Breaks, Says::Refuses(Refusal::State)]).await;
     assert_eq!(got, Refusal::State);
     assert!(orders.len() == 2 && orders[0] == orders[1], "the very same order");
 
     // It did carry it out, and what came of it is lost.
-    let (got, orders) = asks(153, false, vec![Says::Breaks, Says::Refuses(Refusal::Replay)]).await;
+    let (got, orders) = calls(153, false, vec![Says::Breaks, Says::Refuses(Refusal::Replay)]).await;
     assert_eq!((got, orders.len()), (Refusal::UnknownOutcome, 2));
 
     // And no more than once.
-    let (got, orders) = asks(154, false, vec![Says::Breaks, Says::Breaks]).await;
+    let (got, orders) = calls(154, false, vec![Says::Breaks, Says::Breaks]).await;
     assert_eq!((got, orders.len()), (Refusal::UnknownOutcome, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s23_an_acknowledgement_that_is_lost_with_its_session_is_said_again_where_we_are_known() {
+    let (mut known, mut broken) = (false, false);
+    let says = move |request: &Request, agent: &SecretKey, certificate: &Introduction| match request.kind.as_str() {
+        kind::INTRODUCE => {
+            known = true;
+            None
+        }
+        kind::CALL => {
+            let call = Call::from_value(request.body.clone()).unwrap();
+            Some(answered(&call, agent, certificate.clone()))
+        }
+        kind::ACKNOWLEDGE if !std::mem::replace(&mut broken, true) => {
+            known = false;
+            Some(Says::Breaks)
+        }
+        kind::ACKNOWLEDGE if known => Some(Says::Body(Empty.to_bytes())),
+        kind::ACKNOWLEDGE => Some(Says::Refuses(Refusal::Denied)),
+        _ => None,
+    };
+    let again = |asked: &[Request]| {
+        let mut kinds = asked.iter().map(|request| request.kind.as_str());
+        [kind::ACKNOWLEDGE, kind::INTRODUCE, kind::ACKNOWLEDGE].iter().all(|next| kinds.any(|kind| kind == *next))
+    };
+    let (got, asked) = asks(155, says, again).await;
+    assert_eq!((got, orders(&asked).len()), (None, 1));
 }

@@ -196,13 +196,15 @@ impl Receipts {
         let told = Acknowledge { order, acknowledgement: acknowledgement.signed().clone() };
         tokio::spawn(async move {
             let say = async || {
-                // The answer may have been the last word of a session, and in a new one they do not know us yet.
                 outbound.introduce(node).await?;
                 outbound.ask::<Empty>(node, kind::ACKNOWLEDGE, &told).await
             };
             let said = match say().await {
-                // It went with a path that broke, or with the session in which we were known. It may be said twice.
-                Err(fault) if fault.refusal != Refusal::Unreachable => say().await,
+                // It went with a path that broke, or with the session in which they knew us. It may be said twice.
+                Err(fault) if fault.refusal != Refusal::Unreachable => {
+                    outbound.introduce_anew(node);
+                    say().await
+                }
                 said => said,
             };
             if let Err(fault) = said {

@@ -271,6 +271,7 @@ impl Calls {
                     && coming.bytes == 0
                     && self.outbound.path_now(target.node).is_some() =>
             {
+                self.outbound.introduce_anew(target.node);
                 let again = self.ask_once(target, &call, deadline, coming, sent, parts).await;
                 again.map_err(|again| if again.refusal == Refusal::Replay { fault } else { again })
             }
