@@ -16,26 +16,20 @@ const DELAYS: [Duration; 7] = [
     Duration::from_secs(1),
 ];
 
-/// Load only adds, and a round trip too many never goes away: of each figure the least counts.
-fn least(tries: &[RoundTrips]) -> RoundTrips {
-    let of = |figure: fn(&RoundTrips) -> f64| tries.iter().map(figure).fold(f64::INFINITY, f64::min);
-    RoundTrips { connect: of(|one| one.connect), first: of(|one| one.first), next: of(|one| one.next) }
-}
-
 async fn within(line: Line, first: f64, connect: f64) {
-    let holds = |best: RoundTrips| best.first <= first && best.connect <= connect && best.next <= first;
+    let holds = |one: &RoundTrips| one.first <= first && one.connect <= connect && one.next <= first;
     let mut tries = Vec::new();
+    // Load only adds, and a round trip too many never goes away.
     for delay in DELAYS {
         tries.push(round_trips(line, delay).await);
-        if holds(least(&tries)) {
+        if tries.iter().any(holds) {
             break;
         }
     }
     println!("{line:?}: {tries:?}");
-    let best = least(&tries);
-    assert!(holds(best), "more than {first} and {connect} round trips: {tries:?}");
+    assert!(tries.iter().any(holds), "more than {first} and {connect} round trips: {tries:?}");
     // A line that is shorter than it says would prove nothing.
-    assert!(best.next >= 1.0 && best.first >= 1.0 && best.connect >= 2.0, "{tries:?}");
+    assert!(tries.iter().all(|one| one.next >= 1.0 && one.first >= 1.0 && one.connect >= 2.0), "{tries:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
