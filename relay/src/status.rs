@@ -10,7 +10,7 @@ pub(crate) fn of(mesh: &mesh::Mesh) -> Status {
     let state = state.borrow();
     let external = state.external.iter().map(|address| External {
         address: address.to_string(),
-        confirmed_by: service.confirmed_by(address).map_or_else(|| "operator".to_owned(), |node| node.to_string()),
+        confirmed_by: state.confirmed_by(address).map_or_else(|| "operator".to_owned(), |node| node.to_string()),
     });
     let mut refusals = BTreeMap::<String, BTreeMap<String, u64>>::new();
     for ((what, why), count) in &service.refusals {

@@ -85,8 +85,6 @@ pub(crate) struct Doorway {
     samples: Mutex<VecDeque<(Instant, u64)>>,
     /// Where connected peers are.
     origins: Mutex<HashMap<PeerId, IpAddr>>,
-    /// Addresses of ours that somebody has dialled, and who.
-    confirmed: Mutex<BTreeMap<Multiaddr, NodeId>>,
     refusals: Family<Reason, Counter>,
     refused: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     reservations: Gauge,
@@ -121,7 +119,6 @@ impl Doorway {
             gossip: Mutex::new(Buckets::new(GOSSIP, REMEMBERED)),
             packets: Mutex::new(Buckets::new(PACKETS, REMEMBERED)),
             origins: Mutex::default(),
-            confirmed: Mutex::default(),
             refusals,
             refused: Mutex::default(),
             reservations,
@@ -245,16 +242,6 @@ impl Doorway {
         }
     }
 
-    /// A third party has dialled this address of ours.
-    pub(crate) fn confirmed(&self, address: Multiaddr, by: NodeId) {
-        held(&self.confirmed).insert(address, by);
-    }
-
-    /// An address of ours no longer counts.
-    pub(crate) fn unconfirmed(&self, address: &Multiaddr) {
-        held(&self.confirmed).remove(address);
-    }
-
     /// What is in use, for those who run this program; the gauges are set to the same.
     pub(crate) fn service(&self, now: Instant) -> Service {
         let mut gate = self.gate();
@@ -284,7 +271,6 @@ impl Doorway {
             banned_peers,
             places,
             refusals: held(&self.refused).clone(),
-            confirmed: held(&self.confirmed).clone(),
             carried: self.carried(),
             bytes_per_second: self.bytes_per_second(),
         }

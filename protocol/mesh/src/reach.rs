@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use klp::NodeId;
 use klp::rule::address::{Audience, Cidr, Scope, may_tell};
 use libp2p::Multiaddr;
 
@@ -29,14 +30,23 @@ pub(crate) struct Addresses {
     /// Addresses that the user vouches for.
     vouched: Vec<Multiaddr>,
     listen: BTreeMap<Multiaddr, Instant>,
-    confirmed: BTreeMap<Multiaddr, (Witness, Instant)>,
+    confirmed: BTreeMap<Multiaddr, Confirmed>,
     /// Addresses that the router says it has opened.
     opened: BTreeMap<Multiaddr, Instant>,
 }
 
+/// What is known of an address that reaches us.
+struct Confirmed {
+    witness: Witness,
+    by: Option<NodeId>,
+    since: Instant,
+}
+
 impl Addresses {
     pub(crate) fn new(trusted: Vec<Cidr>, vouched: Vec<Multiaddr>, now: Instant) -> Self {
-        let confirmed = vouched.iter().map(|address| (address.clone(), (Witness::User, now))).collect();
+        let confirmed =
+            |address: &Multiaddr| (address.clone(), Confirmed { witness: Witness::User, by: None, since: now });
+        let confirmed = vouched.iter().map(confirmed).collect();
         Self { trusted, vouched, listen: BTreeMap::new(), confirmed, opened: BTreeMap::new() }
     }
 
@@ -55,9 +65,10 @@ impl Addresses {
         names_a_host(address) || may_tell(self.scope(address), true, Audience::Peer(self.scope(via)))
     }
 
-    /// Whether an address that a third party says it has dialled counts: a public one, a circuit, or one that the user vouches for.
+    /// Whether an address that a third party says it has dialled counts: a public one, or one that the user vouches for. Of
+    /// a circuit only its relay can say so.
     pub(crate) fn confirms(&self, address: &Multiaddr) -> bool {
-        is_relayed(address) || self.vouched.contains(address) || self.scope(address) == Scope::Public
+        self.vouched.contains(address) || (!is_relayed(address) && self.scope(address) == Scope::Public)
     }
 
     /// We listen there.
@@ -70,8 +81,8 @@ impl Addresses {
         self.listen.remove(address).is_some()
     }
 
-    /// An address reaches us.
-    pub(crate) fn confirmed(&mut self, address: Multiaddr, now: Instant) {
+    /// An address reaches us; `by` has dialled it.
+    pub(crate) fn confirmed(&mut self, address: Multiaddr, by: Option<NodeId>, now: Instant) {
         let witness = if self.vouched.contains(&address) {
             Witness::User
         } else if is_relayed(&address) {
@@ -79,13 +90,15 @@ impl Addresses {
         } else {
             Witness::Autonat
         };
-        self.confirmed.entry(address).or_insert((witness, now));
+        self.confirmed.entry(address).or_insert(Confirmed { witness, by, since: now }).by = by;
     }
 
     /// An address does not reach us any more.
     pub(crate) fn expired(&mut self, address: &Multiaddr) {
         if !self.vouched.contains(address) {
             self.confirmed.remove(address);
+        } else if let Some(vouched) = self.confirmed.get_mut(address) {
+            vouched.by = None;
         }
     }
 
@@ -100,7 +113,7 @@ impl Addresses {
 
     /// Addresses that hold only because somebody could dial them in the network where we were.
     pub(crate) fn probed(&self) -> Vec<Multiaddr> {
-        let probed = self.confirmed.iter().filter(|(_, (witness, _))| *witness == Witness::Autonat);
+        let probed = self.confirmed.iter().filter(|(_, known)| known.witness == Witness::Autonat);
         probed.map(|(address, _)| address.clone()).collect()
     }
 
@@ -117,18 +130,19 @@ impl Addresses {
     /// Since when somebody can dial us from everywhere.
     pub(crate) fn public_since(&self) -> Option<Instant> {
         let direct = self.confirmed.iter().filter(|(address, _)| !is_relayed(address));
-        direct.filter(|(address, _)| self.is_public(address)).map(|(_, (_, since))| *since).min()
+        direct.filter(|(address, _)| self.is_public(address)).map(|(_, known)| known.since).min()
     }
 
     /// All of them, with their witnesses.
     pub(crate) fn own(&self) -> Vec<OwnAddress> {
-        let confirmed = self.confirmed.iter().map(|(address, (witness, since))| (address, Some(*witness), since));
-        let opened = self.opened.iter().map(|(address, since)| (address, Some(Witness::Upnp), since));
-        let listen = self.listen.iter().map(|(address, since)| (address, None, since));
+        let confirmed =
+            self.confirmed.iter().map(|(address, known)| (address, Some(known.witness), known.by, known.since));
+        let opened = self.opened.iter().map(|(address, since)| (address, Some(Witness::Upnp), None, *since));
+        let listen = self.listen.iter().map(|(address, since)| (address, None, None, *since));
         let mut own: Vec<OwnAddress> = Vec::new();
-        for (address, witness, since) in confirmed.chain(opened).chain(listen) {
+        for (address, witness, by, since) in confirmed.chain(opened).chain(listen) {
             if !own.iter().any(|known| known.address == *address) {
-                own.push(OwnAddress { address: address.clone(), witness, since: *since });
+                own.push(OwnAddress { address: address.clone(), witness, by, since });
             }
         }
         own
@@ -195,7 +209,7 @@ mod tests {
         assert_eq!(ours.reach(), Reach::Loopback);
         ours.listening(private.clone(), now);
         assert_eq!(ours.reach(), Reach::Private);
-        ours.confirmed(address("/ip4/8.8.8.8/tcp/1"), now);
+        ours.confirmed(address("/ip4/8.8.8.8/tcp/1"), None, now);
         assert_eq!((ours.reach(), ours.public_since()), (Reach::Public, Some(now)));
         ours.expired(&address("/ip4/8.8.8.8/tcp/1"));
         assert_eq!((ours.reach(), ours.public_since()), (Reach::Private, None));
@@ -207,10 +221,10 @@ mod tests {
         let relay = "/ip4/8.8.8.8/tcp/1/p2p/12D3KooWQ1pqJ1NJbbGLzVWXLeZ7RdUqLr6B8i3dBV2Ccem2RsfL/p2p-circuit";
         let mut ours = Addresses::new(Vec::new(), vec![address("/dns4/bob.example/tcp/1")], now);
         ours.listening(address("/ip4/192.168.1.2/tcp/1"), now);
-        ours.confirmed(address(relay), now);
+        ours.confirmed(address(relay), None, now);
         ours.opened(address("/ip4/9.9.9.9/tcp/1"), true, now);
         ours.opened(address("/ip4/9.9.9.9/tcp/2"), true, now);
-        ours.confirmed(address("/ip4/9.9.9.9/tcp/2"), now);
+        ours.confirmed(address("/ip4/9.9.9.9/tcp/2"), None, now);
         let seen: Vec<_> = ours.own().into_iter().map(|own| (own.address.to_string(), own.witness)).collect();
         for (text, witness, told) in [
             ("/dns4/bob.example/tcp/1", Some(Witness::User), true),
@@ -225,5 +239,27 @@ mod tests {
             assert_eq!(ours.external().any(|one| one.to_string() == text), told, "{text}");
         }
         assert_eq!(ours.probed(), [address("/ip4/9.9.9.9/tcp/2")]);
+    }
+
+    #[test]
+    fn x2_an_own_address_names_the_node_that_has_dialled_it() {
+        let node = |seed| NodeId(klp::SecretKey::from_seed(&[seed; 32]).did());
+        let (vouched, probed) = (address("/ip4/10.1.2.3/tcp/1"), address("/ip4/8.8.8.8/tcp/1"));
+        let now = Instant::now();
+        let mut ours = Addresses::new(Vec::new(), vec![vouched.clone()], now);
+        let by = |ours: &Addresses, at: &Multiaddr| {
+            ours.own().into_iter().find(|own| own.address == *at).map(|own| (own.witness, own.by))
+        };
+        assert_eq!(by(&ours, &vouched), Some((Some(Witness::User), None)));
+        for seed in [1, 2] {
+            for at in [&vouched, &probed] {
+                ours.confirmed(at.clone(), Some(node(seed)), now);
+            }
+            assert_eq!(by(&ours, &vouched), Some((Some(Witness::User), Some(node(seed)))));
+            assert_eq!(by(&ours, &probed), Some((Some(Witness::Autonat), Some(node(seed)))));
+        }
+        ours.expired(&vouched);
+        ours.expired(&probed);
+        assert_eq!((by(&ours, &vouched), by(&ours, &probed)), (Some((Some(Witness::User), None)), None));
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use klp::NodeId;
 use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
 
 use crate::dial::Attempt;
 use crate::event::PeerHello;
@@ -81,4 +82,12 @@ pub struct State {
     pub probes: Vec<Probe>,
     /// What the router in front of us does when it is asked to open a port.
     pub upnp: Upnp,
+}
+
+impl State {
+    /// The node that has dialled one of the `external` addresses; nobody, as long as only the user vouches for it.
+    pub fn confirmed_by(&self, external: &Multiaddr) -> Option<NodeId> {
+        let bare = external.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect();
+        self.own.iter().find(|own| own.address == bare).and_then(|own| own.by)
+    }
 }

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use klp::NodeId;
-use libp2p::Multiaddr;
-
-/// What is in use. Nobody is named but those who confirmed an address.
+/// What is in use. Nobody is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// Connections from addresses that are counted.
@@ -18,23 +15,10 @@ pub struct Service {
     pub places: Option<Places>,
     /// What was refused since the start, by what was wanted and why.
     pub refusals: BTreeMap<(&'static str, &'static str), u64>,
-    /// Own addresses that a third party has dialled, and who.
-    pub confirmed: BTreeMap<Multiaddr, NodeId>,
     /// Bytes that others have sent through this program since the start.
     pub carried: u64,
     /// The same in a second, over the last few.
     pub bytes_per_second: u64,
-}
-
-impl Service {
-    /// Who has dialled an address of ours, with or without `/p2p/…` at its end; nobody, when the user vouches for it.
-    pub fn confirmed_by(&self, address: &Multiaddr) -> Option<NodeId> {
-        let bare = |address: &Multiaddr| -> Multiaddr {
-            address.iter().filter(|part| !matches!(part, libp2p::multiaddr::Protocol::P2p(_))).collect()
-        };
-        let wanted = bare(address);
-        self.confirmed.iter().find(|(known, _)| bare(known) == wanted).map(|(_, by)| *by)
-    }
 }
 
 /// What a relay has given away.

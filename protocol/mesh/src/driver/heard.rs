@@ -46,17 +46,18 @@ impl Driver {
                 self.listener_closed(listener_id, reason);
             }
             SwarmEvent::ExternalAddrConfirmed { address } => {
-                // A circuit counts only through a relay that we wait behind: others are what peers have seen of theirs.
-                let waits = || relay_in(&address).is_some_and(|relay| self.relays.held().any(|held| held == relay));
-                if self.addresses.confirms(&address) && (!is_relayed(&address) || waits()) {
-                    self.addresses.confirmed(address, Instant::now());
+                // A circuit counts only through a relay that we wait behind: others are what peers have seen of theirs. What a
+                // third party has dialled counts when we hear who: that comes next (`probed`).
+                let waits = |relay| self.relays.held().any(|held| held == relay);
+                let stays = self.on_loopback && is_loopback(&address);
+                if is_relayed(&address) && relay_in(&address).is_some_and(waits) {
+                    self.addresses.confirmed(address, None, Instant::now());
                     self.publish_addresses();
-                } else if !(self.on_loopback && is_loopback(&address)) {
+                } else if !(self.addresses.confirms(&address) || stays) {
                     self.swarm.remove_external_address(&address);
                 }
             }
             SwarmEvent::ExternalAddrExpired { address } => {
-                self.doorway.unconfirmed(&address);
                 self.addresses.expired(&address);
                 self.publish_addresses();
             }

@@ -71,7 +71,6 @@ impl Driver {
         if change == Change::Moved {
             for address in self.addresses.probed() {
                 self.addresses.expired(&address);
-                self.doorway.unconfirmed(&address);
                 self.swarm.remove_external_address(&address);
             }
         }
@@ -111,12 +110,11 @@ impl Driver {
         self.ladder.probe(event.result.is_ok());
         if event.result.is_err() && self.addresses.probed().contains(&address) {
             self.addresses.expired(&address);
-            self.doorway.unconfirmed(&address);
             self.swarm.remove_external_address(&address);
         }
         if let Some(server) = node_of(&event.server) {
-            if event.result.is_ok() {
-                self.doorway.confirmed(address.clone(), server);
+            if event.result.is_ok() && self.addresses.confirms(&address) {
+                self.addresses.confirmed(address.clone(), Some(server), Instant::now());
             }
             let error = event.result.as_ref().err().map(ToString::to_string);
             self.probes.heard(Probe { address, server, at: Instant::now(), error });

@@ -25,6 +25,8 @@ pub struct OwnAddress {
     pub address: Multiaddr,
     /// Who has said so; nobody of an address that we only listen on, or under which others have seen us.
     pub witness: Option<Witness>,
+    /// The node that has dialled it last.
+    pub by: Option<NodeId>,
     /// Since when it is known, or confirmed.
     pub since: Instant,
 }
