@@ -1,11 +1,15 @@
 //! The settings of a node. Meaning, unit and bound of each stand in [`Config::keys`]; `kos config schema` prints them.
 
+use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use host::Basics;
 use host::config::{Key, Kind, Settings};
+use klp::Refusal;
 use serde::{Deserialize, Serialize};
+
+use crate::fault::Fault;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -143,6 +147,19 @@ impl Default for Config {
             pair: Pair::default(),
             events: Events::default(),
         }
+    }
+}
+
+impl Config {
+    /// What the files of TLS mean.
+    ///
+    /// # Errors
+    /// `invalid`, with the setting
+    pub(crate) fn tls(&self) -> Result<mesh::Tls, Fault> {
+        let wrong = |setting: &str, why: &dyn Display| Fault::new(Refusal::Invalid, format!("{setting}: {why}"));
+        let files = self.basics.tls_files().map_err(|(setting, why)| wrong(setting, &why))?;
+        mesh::Tls::from_pem(&files.certificate, &files.key, &files.roots)
+            .map_err(|why| wrong("tls_cert_file, tls_key_file, tls_roots_file", &why))
     }
 }
 

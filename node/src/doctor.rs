@@ -87,13 +87,15 @@ pub(crate) async fn look_out(config: &Config, key: Key, living: Option<&Living>,
 struct Targets {
     bootstrap: Vec<Multiaddr>,
     relays: Vec<Multiaddr>,
+    tls: mesh::Tls,
 }
 
 impl Targets {
     /// What the settings name and can be read; the settings themselves are checked elsewhere.
     fn of(config: &Config) -> Self {
         let read = |texts: &[String]| texts.iter().take(TARGETS).filter_map(|text| text.parse().ok()).collect();
-        Self { bootstrap: read(&config.basics.bootstrap), relays: read(&config.relay) }
+        let tls = config.tls().unwrap_or_default();
+        Self { bootstrap: read(&config.basics.bootstrap), relays: read(&config.relay), tls }
     }
 }
 
@@ -118,7 +120,10 @@ fn settings_of(config: &Config) -> view::Check {
             }
         }
     }
-    ok("settings", "they hold")
+    match config.tls() {
+        Ok(_) => ok("settings", "they hold"),
+        Err(fault) => failed("settings", fault.message, "write the files in PEM, or leave the settings out"),
+    }
 }
 
 /// Addresses of each kind that one visit asks.

@@ -27,6 +27,7 @@ async fn serve(mut door: Door<Config>) -> Result<(), DoorError> {
     config.external = door.list("external", "a multiaddr")?;
     config.bootstrap = door.list("bootstrap", "a multiaddr that ends in /p2p/PEERID")?;
     config.trust_cidr = door.list("reach.trust_cidr", "a range of addresses, like 10.0.0.0/8")?;
+    config.tls = door.tls(mesh::Tls::from_pem)?;
     config.check_record = Arc::new(host::record::standing_now);
     config.limits = door.settings.limits(access::read(&door)?);
 

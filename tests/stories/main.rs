@@ -44,5 +44,6 @@ mod siege;
 mod streaming;
 mod thin_line;
 mod watched;
+mod web;
 #[cfg(feature = "webrtc")]
 mod webrtc;

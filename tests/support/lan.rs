@@ -65,6 +65,17 @@ impl Lan {
         ip(&["-n", &self.names[machine], "rule", "add", "ipproto", "udp", "blackhole"]);
     }
 
+    /// From now on this machine reaches nothing on the wire but one TCP port.
+    ///
+    /// # Panics
+    /// When the system does not let it.
+    pub fn pass_only(&self, machine: usize, port: u16) {
+        let rule = ["-n", &self.names[machine], "rule", "add"];
+        let port = port.to_string();
+        ip(&[&rule[..], &["priority", "10", "ipproto", "tcp", "dport", &port, "table", "main"]].concat());
+        ip(&[&rule[..], &["priority", "20", "to", "10.77.0.0/24", "blackhole"]].concat());
+    }
+
     /// Packets that have left this machine.
     pub fn sent(&self, machine: usize) -> u64 {
         self.count(machine, "tx_packets")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klp::{NodeId, Refusal, SecretKey};
-use mesh::{DialError, Mesh, Multiaddr, RelayPhase, RelayView, Role};
+use mesh::{DialError, Mesh, Multiaddr, RelayPhase, RelayView, Role, Tls};
 
 use super::place::{Carrier, Place};
 use super::{Key, Living, Targets};
@@ -63,9 +63,9 @@ pub(super) async fn ask(targets: &Targets, key: Key, living: Option<&Living>, cl
     let (tcp, udp) = (over(Carrier::Tcp), over(Carrier::Udp));
     let (names, tcp, udp, relays) = tokio::join!(
         look_up(names),
-        dial_all(tcp, clock),
-        dial_all(udp, clock),
-        reserve(&targets.relays, key, living, clock),
+        dial_all(tcp, &targets.tls, clock),
+        dial_all(udp, &targets.tls, clock),
+        reserve(targets, key, living, clock),
     );
     let tcp = tcp.into_iter().map(|(node, answer)| ((node, "tcp"), answer));
     let udp = udp.into_iter().map(|(node, answer)| ((node, "udp"), answer));
@@ -93,11 +93,12 @@ async fn look_up(names: BTreeSet<String>) -> BTreeMap<String, Option<String>> {
 struct Probe(Mesh);
 
 impl Probe {
-    fn open(key: Option<SecretKey>, relays: &[Multiaddr], clock: &Clock) -> Option<Self> {
+    fn open(key: Option<SecretKey>, relays: &[Multiaddr], tls: &Tls, clock: &Clock) -> Option<Self> {
         let key = key.or_else(|| Some(SecretKey::from_seed(&entropy::bytes().ok()?)))?;
         let wall = clock.clone();
         let config = mesh::Config {
             relays: relays.to_vec(),
+            tls: tls.clone(),
             wall: Arc::new(move || wall.now()),
             ..mesh::Config::new(key, Role::Node)
         };
@@ -116,7 +117,7 @@ impl Drop for Probe {
 }
 
 /// Dials peers that are all reached over the same transport.
-async fn dial_all(addresses: Vec<Multiaddr>, clock: &Clock) -> BTreeMap<NodeId, Answer> {
+async fn dial_all(addresses: Vec<Multiaddr>, tls: &Tls, clock: &Clock) -> BTreeMap<NodeId, Answer> {
     let mut peers: BTreeMap<NodeId, Vec<Multiaddr>> = BTreeMap::new();
     for address in addresses {
         if let Some(node) = mesh::node_in(&address) {
@@ -126,7 +127,7 @@ async fn dial_all(addresses: Vec<Multiaddr>, clock: &Clock) -> BTreeMap<NodeId, 
     if peers.is_empty() {
         return BTreeMap::new();
     }
-    let Some(probe) = Probe::open(None, &[], clock) else { return BTreeMap::new() };
+    let Some(probe) = Probe::open(None, &[], tls, clock) else { return BTreeMap::new() };
     let probe = &probe.0;
     let dialled = peers.into_iter().map(|(node, addresses)| async move { (node, dial(probe, node, addresses).await) });
     futures::future::join_all(dialled).await.into_iter().collect()
@@ -150,8 +151,8 @@ async fn dial(probe: &Mesh, node: NodeId, addresses: Vec<Multiaddr>) -> Answer {
 }
 
 /// Asks each relay for a place, as this node; one that runs has asked already.
-async fn reserve(relays: &[Multiaddr], key: Key, living: Option<&Living>, clock: &Clock) -> BTreeMap<NodeId, Seat> {
-    let nodes: Vec<NodeId> = relays.iter().filter_map(mesh::node_in).collect();
+async fn reserve(targets: &Targets, key: Key, living: Option<&Living>, clock: &Clock) -> BTreeMap<NodeId, Seat> {
+    let nodes: Vec<NodeId> = targets.relays.iter().filter_map(mesh::node_in).collect();
     if nodes.is_empty() {
         return BTreeMap::new();
     }
@@ -164,7 +165,7 @@ async fn reserve(relays: &[Multiaddr], key: Key, living: Option<&Living>, clock:
         return nodes.iter().map(|node| (*node, place(node))).collect();
     }
     let Some(key) = key else { return nodes.into_iter().map(|node| (node, Seat::Unasked)).collect() };
-    let Some(probe) = Probe::open(Some(key), relays, clock) else { return BTreeMap::new() };
+    let Some(probe) = Probe::open(Some(key), &targets.relays, &targets.tls, clock) else { return BTreeMap::new() };
     let mut state = probe.0.state();
     let told = |relay: &RelayView| relay.phase == RelayPhase::Active || relay.failures > 0;
     let all = |state: &mesh::State| {

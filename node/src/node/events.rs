@@ -9,7 +9,7 @@ use klp::statement::certificate::Introduction;
 use klp::{Cbor as _, NodeId, Refusal, Signed, cbor_struct, limits};
 use mesh::{Event, Gossip, PeerHello, Topic, Verdict};
 use serde_json::json;
-use store::StoreError;
+use store::{StoreError, Trouble};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Node;
@@ -190,8 +190,8 @@ impl Node {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
         let mut unlocked = self.bus.listen("vault.unlocked", None);
         let mut trouble = self.store.trouble();
-        let store_is = |wrote: Result<(), StoreError>, trouble: &watch::Receiver<Option<StoreError>>| {
-            let wrote = trouble.borrow().clone().map_or(wrote, Err);
+        let store_is = |wrote: Result<(), StoreError>, trouble: &watch::Receiver<Option<Trouble>>| {
+            let wrote = trouble.borrow().as_ref().map_or(wrote, |trouble| Err(trouble.error.clone()));
             components.store_is(wrote, &self.store.condition());
         };
         let mut count: u64 = 0;

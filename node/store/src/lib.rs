@@ -42,3 +42,4 @@ pub use seal::{MachineSecret, Opener, Sealing, UnsealError};
 pub use store::{DatabaseKey, OpenError, Store};
 pub use vault::{VaultError, Vaults};
 pub use view::{Tx, View};
+pub use writer::Trouble;

@@ -12,12 +12,14 @@ use crate::cipher::Key;
 use crate::disk::FileError;
 use crate::error::StoreError;
 use crate::file::{Content, Format};
-use crate::table::TableKeys;
+use crate::table::{Table, TableKeys};
 use crate::view::{Shared, Tx, View};
-use crate::writer::{Job, Writer};
+use crate::writer::{Job, Trouble, Writer};
 
 /// Changes that wait for the writer. A full queue makes callers wait; four batches are enough to keep the disk busy.
 const WAITING: usize = 256;
+/// What takes up room for a moment, to see whether there is some. A crash may leave it there: the next try takes its place.
+const ROOM: &[u8] = b"room";
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +90,7 @@ struct Inner {
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
     condition: Arc<Mutex<Condition>>,
     anchor: Option<PathBuf>,
-    trouble: Arc<watch::Sender<Option<StoreError>>>,
+    trouble: Arc<watch::Sender<Option<Trouble>>>,
 }
 
 impl Store {
@@ -205,17 +207,28 @@ impl Store {
         lock(&self.0.condition).clone()
     }
 
-    /// Why the last change could not be written, until one can: a full disk, mostly. What needs no writing goes on meanwhile.
-    pub fn trouble(&self) -> watch::Receiver<Option<StoreError>> {
+    /// Why changes cannot be written, until one as large can: a full disk, mostly. What needs no writing goes on meanwhile.
+    pub fn trouble(&self) -> watch::Receiver<Option<Trouble>> {
         self.0.trouble.subscribe()
     }
 
-    /// Whether something can be written again after [`Store::trouble`]: tries it with an entry that says so.
+    /// Whether what could not be written could be now, after [`Store::trouble`]: tries it with as many bytes, and takes them away again
+    /// with an entry that says so.
     ///
     /// # Errors
     /// [`StoreError`]; then not yet.
     pub async fn try_again(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.write(move |tx| tx.audit(audit::Entry::new("store", "writes_again", now)).map(drop)).await
+        let size = self.0.trouble.borrow().as_ref().map_or(0, |trouble| trouble.size);
+        let room = move |tx: &mut Tx| {
+            tx.put(Table::Check, ROOM, vec![0; size.saturating_sub(ROOM.len())]);
+            Ok::<_, StoreError>(())
+        };
+        self.write(room).await?;
+        let said = move |tx: &mut Tx| {
+            tx.remove(Table::Check, ROOM);
+            tx.audit(audit::Entry::new("store", "writes_again", now)).map(drop)
+        };
+        self.write(said).await
     }
 
     /// The key that signs the log's checkpoints.

@@ -355,7 +355,16 @@ async fn a_full_disk_is_an_error_by_name_and_the_writer_lives_on() {
     assert!(matches!(full, StoreError::Full), "{full}");
     assert!(matches!(fill(acknowledged).await, Err(StoreError::Full)), "again, by name");
     assert_eq!(settings::list(&store.view().expect("readable")).expect("lists").len() as u64, acknowledged);
+    // What is small may find room where what is large does not, and is no sign that the disk is well.
+    let trouble = store.trouble();
+    assert!(trouble.borrow().as_ref().is_some_and(|trouble| trouble.size > 10_000), "{:?}", trouble.borrow());
+    let small = store.write(|tx| settings::remove(tx, "key 0").and_then(|_| settings::set(tx, "key 0", "x")).map(drop));
+    small.await.expect("it needs less than it leaves");
+    assert!(trouble.borrow().is_some(), "less was written than what found no room");
+    assert!(matches!(store.try_again(Timestamp(5)).await, Err(StoreError::Full)) && trouble.borrow().is_some());
     room.store(u64::MAX, Ordering::SeqCst);
+    store.try_again(Timestamp(6)).await.expect("there is room again");
+    assert!(trouble.borrow().is_none());
     fill(acknowledged).await.expect("there is room again");
     assert_eq!(settings::list(&store.view().expect("view")).expect("lists").len() as u64, acknowledged + 1);
     assert_eq!(store.verify_log().await.expect("verifies").bad, None);

@@ -68,13 +68,36 @@ impl Job {
     }
 }
 
+/// Why a change could not be written, until one like it can be.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// Why.
+    pub error: StoreError,
+    /// Bytes that found no room on a full disk: that fewer are written proves nothing. Zero for any other error.
+    pub size: usize,
+}
+
+impl Trouble {
+    /// After a commit of `size` bytes. Says whether it has begun or ended.
+    fn settle(trouble: &mut Option<Self>, committed: &Result<(), StoreError>, size: usize) -> bool {
+        let known = trouble.as_ref().map_or(0, |known| known.size);
+        match committed {
+            Ok(()) => size > 0 && size >= known && trouble.take().is_some(),
+            Err(error) => {
+                let size = if matches!(error, StoreError::Full) { size.max(known) } else { known };
+                trouble.replace(Self { error: error.clone(), size }).is_none()
+            }
+        }
+    }
+}
+
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) content: Arc<Content>,
     pub(crate) condition: Arc<Mutex<Condition>>,
     pub(crate) anchor: Option<PathBuf>,
-    /// Why the last commit failed, until one succeeds.
-    pub(crate) trouble: Arc<watch::Sender<Option<StoreError>>>,
+    /// Why commits fail, while they do.
+    pub(crate) trouble: Arc<watch::Sender<Option<Trouble>>>,
 }
 
 impl Writer {
@@ -88,7 +111,7 @@ impl Writer {
             match self.content.base() {
                 Ok(base) => self.batch(Tx::new(View::new(self.shared.clone(), base)), first, &mut waiting),
                 Err(error) => {
-                    self.trouble.send_replace(Some(error.clone()));
+                    self.trouble.send_if_modified(|trouble| Trouble::settle(trouble, &Err(error.clone()), 0));
                     first.refuse(error);
                 }
             }
@@ -106,12 +129,11 @@ impl Writer {
             let Ok(job) = waiting.try_recv() else { break };
             answers.extend(job.run(&mut tx));
         }
-        let wrote = !tx.batch().is_empty();
-        let committed = if wrote { self.commit(tx) } else { Ok(()) };
-        self.trouble.send_if_modified(|trouble| match &committed {
-            Ok(()) => wrote && trouble.take().is_some(),
-            Err(error) => trouble.replace(error.clone()).is_none(),
-        });
+        let bytes =
+            |((_, key), value): (&(_, Vec<u8>), &Option<Vec<u8>>)| key.len() + value.as_ref().map_or(0, Vec::len);
+        let size: usize = tx.batch().iter().map(bytes).sum();
+        let committed = if tx.batch().is_empty() { Ok(()) } else { self.commit(tx) };
+        self.trouble.send_if_modified(|trouble| Trouble::settle(trouble, &committed, size));
         for answer in answers {
             answer(committed.clone());
         }

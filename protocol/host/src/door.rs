@@ -191,6 +191,18 @@ impl<T: Settings + AsRef<Basics>> Door<T> {
         Ok(config::list(&self.settings_by_key, key, expected)?)
     }
 
+    /// What the files of TLS mean: `mean` gets what is in the certificate's, the key's, and that of the roots.
+    ///
+    /// # Errors
+    /// Names the setting whose file cannot be read, or `tls_cert_file` where they mean nothing.
+    pub fn tls<V, E: Error>(&self, mean: impl FnOnce(&[u8], &[u8], &[u8]) -> Result<V, E>) -> Result<V, DoorError> {
+        let files = self.settings.as_ref().tls_files();
+        let files = files.map_err(|(key, why)| self.wrong(key, "a file that can be read", &why.to_string()))?;
+        mean(&files.certificate, &files.key, &files.roots).map_err(|why| {
+            self.wrong("tls_cert_file", "a certificate, its key, and authorities, in PEM", &why.to_string())
+        })
+    }
+
     /// A setting that is of the right kind and does not hold all the same.
     pub fn wrong(&self, key: &'static str, expected: &str, got: &str) -> DoorError {
         let setting = self.settings_by_key.iter().find(|setting| setting.key == key);

@@ -10,6 +10,7 @@ use klp::{NodeId, SecretKey, Timestamp, limits};
 use libp2p::Multiaddr;
 
 use crate::doorway::{Access, GateLimits, RelayToken};
+use crate::tls::Tls;
 use crate::weather::Weather;
 
 /// Says what our Hello tells a peer. It looks something up and never waits: it is called on the road of every new session. What it
@@ -137,6 +138,8 @@ pub struct Config {
     pub relays: Vec<Multiaddr>,
     /// What relays that ask for a token are shown.
     pub relay_token: Option<RelayToken>,
+    /// What is shown and believed at `/wss`.
+    pub tls: Tls,
     /// Address ranges that count as public.
     pub trust_cidr: Vec<Cidr>,
     /// Whether to look for peers in the local network. It has no effect while all listeners are loopback.
@@ -171,6 +174,7 @@ impl Config {
             known: Vec::new(),
             relays: Vec::new(),
             relay_token: None,
+            tls: Tls::default(),
             trust_cidr: Vec::new(),
             mdns: false,
             limits: Limits { incoming, ..Limits::default() },

@@ -65,6 +65,7 @@ mod session;
 mod state;
 mod swarm;
 mod tally;
+mod tls;
 mod topics;
 mod weather;
 #[cfg(feature = "webrtc")]
@@ -88,5 +89,6 @@ pub use reach::shown::{
 pub use state::{Peer, Reach, State};
 pub use swarm::{OpenError, open};
 pub use tally::{Carried, Traffic};
+pub use tls::{Tls, TlsError};
 pub use topics::PublishError;
 pub use weather::Weather;

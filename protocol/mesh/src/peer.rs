@@ -61,6 +61,11 @@ pub(crate) fn is_webrtc(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::WebRTCDirect)
 }
 
+/// Whether an address is one of WebSocket over TLS: `/wss` or `/tls/ws`.
+pub(crate) fn is_wss(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::Wss(_) | Protocol::Tls))
+}
+
 /// The relay that an address leads through, when it says so.
 pub(crate) fn relay_in(address: &Multiaddr) -> Option<PeerId> {
     let to_relay = address.iter().take_while(|part| *part != Protocol::P2pCircuit);

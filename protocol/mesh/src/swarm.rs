@@ -38,12 +38,13 @@ use crate::metrics::Metrics;
 use crate::parting::Parting;
 use crate::path::Kind;
 use crate::patience::Patient;
-use crate::peer::{is_loopback, keypair, peer_of};
+use crate::peer::{is_loopback, is_wss, keypair, peer_of};
 use crate::renewed::Renewed;
 use crate::scoped::Scoped;
 use crate::session::{self, Shared, Table};
 use crate::state::State;
 use crate::tally::Tally;
+use crate::tls::TlsError;
 use crate::weather;
 use crate::{candidates, lookups, pulse, topics};
 
@@ -76,6 +77,12 @@ pub enum OpenError {
     /// An address of WebRTC Direct, and a program that was built without it.
     #[error("{0}: this program was built without WebRTC Direct, the cargo feature `webrtc`")]
     NoWebRtc(Multiaddr),
+    /// A listener at `/wss`, and no certificate that it could show.
+    #[error("{0} needs a certificate: set tls_cert_file and tls_key_file")]
+    NoCertificate(Multiaddr),
+    /// What TLS needs does not fit together.
+    #[error("no TLS")]
+    Tls(#[from] TlsError),
     /// The operating system gives no transport.
     #[error("no transport")]
     Transport(#[source] io::Error),
@@ -98,6 +105,10 @@ pub fn open(
     if let Some(address) = config.listen.iter().chain(&config.external).find(|address| is_unbuilt(address)) {
         return Err(OpenError::NoWebRtc(address.clone()));
     }
+    if let Some(address) = config.listen.iter().find(|address| is_wss(address) && !config.tls.can_listen()) {
+        return Err(OpenError::NoCertificate(address.clone()));
+    }
+    let tls = config.tls.config()?;
     #[cfg(feature = "webrtc")]
     let config = crate::webrtc::certified(config).map_err(OpenError::Transport)?;
     let setting = |error: &dyn std::fmt::Display| OpenError::Setting(error.to_string());
@@ -111,7 +122,7 @@ pub fn open(
         Some(shaper) => Meter::Shaper(shaper.clone()),
         None => Meter::Tally(tally.clone()),
     };
-    let transport = transport(&config, &keypair, relayed, meter, registry).map_err(OpenError::Transport)?;
+    let transport = transport(&config, &keypair, relayed, tls, meter, registry).map_err(OpenError::Transport)?;
     let behaviour = behaviour(&config, &keypair, relay_client, &doorway).map_err(|error| setting(&error))?;
     let settings = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE)
@@ -207,6 +218,7 @@ fn transport(
     config: &Config,
     keypair: &Keypair,
     relayed: relay::client::Transport,
+    tls: websocket::tls::Config,
     meter: Meter,
     registry: &mut Registry,
 ) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
@@ -235,7 +247,9 @@ fn transport(
         .map(|either, _| either.into_inner())
         .boxed();
     let resolved = resolve(direct, has_resolver)?;
-    let socket = websocket::Config::new(resolve(FromPort::new(), has_resolver)?)
+    let mut socket = websocket::Config::new(resolve(FromPort::new(), has_resolver)?);
+    socket.set_tls_config(tls);
+    let socket = socket
         .upgrade(Version::V1Lazy)
         .authenticate(noise()?)
         .multiplex(muxer())

@@ -70,6 +70,7 @@ pub(super) fn open_mesh(
         bootstrap: addresses("bootstrap", &config.basics.bootstrap)?,
         relays: addresses("relay", &config.relay)?,
         relay_token: config.relay_token_file.as_deref().map(relay_token).transpose()?,
+        tls: config.tls()?,
         trust_cidr: ranges(config)?,
         // Looking begins with the first contact or listed agent.
         mdns: false,

@@ -8,7 +8,7 @@ use klp::hello::Extras;
 use klp::message::Answer;
 use klp::statement::certificate::{Certificate, Introduction, Kind, Right};
 use klp::{Digest, OwnerId, Refusal, Timestamp, limits};
-use mesh::{DialError, Event, Role};
+use mesh::{Config, DialError, Event, Registry, Role, Tls};
 
 use crate::support::{LONG, Node, address, eventually, id, key, node, start, within};
 
@@ -82,7 +82,7 @@ async fn s08_k1_contacts_are_introduced_and_strangers_are_not() {
 }
 
 #[tokio::test]
-async fn a_question_is_answered_over_every_transport() {
+async fn c10_a_question_is_answered_over_every_transport() {
     let listen = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0/ws", "/memory/0"];
     for (at, (listen, shown)) in listen.iter().zip(["tcp", "quic", "ws", "memory"]).enumerate() {
         let seed = 10 + 2 * u8::try_from(at).expect("small");
@@ -99,6 +99,53 @@ async fn a_question_is_answered_over_every_transport() {
         assert!(answer.expect("answered") == large, "a mebibyte over {shown}");
         assert!(within(alice.mesh.ping(node, LONG)).await.is_ok());
     }
+}
+
+#[tokio::test]
+async fn c10_over_tls_whoever_dials_believes_the_web_and_those_it_was_told() {
+    let made = rcgen::generate_simple_self_signed(["localhost", "127.0.0.1"].map(str::to_owned)).expect("made");
+    let (chain, secret) = (made.cert.pem(), made.key_pair.serialize_pem());
+    let tls = |chain: &str, secret: &str, roots: &str| {
+        Tls::from_pem(chain.as_bytes(), secret.as_bytes(), roots.as_bytes()).expect("holds")
+    };
+    let bob = start(2, Role::Node, |config| {
+        config.listen = vec![address("/ip4/127.0.0.1/tcp/0/wss")];
+        config.tls = tls(&chain, &secret, "");
+    })
+    .await;
+    let (node, at) = (bob.id(), bob.addresses()[0].clone());
+    let _echo = bob.echo();
+    let alice = start(1, Role::Node, |config| {
+        config.listen.clear();
+        config.tls = tls("", "", &chain);
+    })
+    .await;
+    within(alice.mesh.dial(node, vec![at.clone()])).await.expect("connects");
+    assert_eq!(alice.ask(node, "over and back").await.expect("answered"), "over and back");
+    assert_eq!(alice.mesh.path(node).expect("connected").to_string(), "lan over ws");
+    let large = Bytes::from(vec![7; limits::MESSAGE]);
+    assert!(alice.send(node, large.clone()).await.expect("answered") == large, "a mebibyte over TLS");
+
+    let at = at.to_string();
+    let port = at.split('/').nth(4).expect("a port");
+    let named = address(&format!("/dns4/localhost/tcp/{port}/wss"));
+    let dave = start(4, Role::Node, |config| config.tls = tls("", "", &chain)).await;
+    within(dave.mesh.dial(node, vec![named.clone()])).await.expect("connects by name");
+    let carol = start(3, Role::Node, |_| {}).await;
+    match within(carol.mesh.dial(node, vec![named])).await {
+        Err(DialError::Unreachable { attempts }) => {
+            assert!(attempts[0].error.contains("UnknownIssuer"), "{attempts:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn c10_a_listener_over_tls_without_a_certificate_is_refused_by_name() {
+    let mut config = Config::new(key(1), Role::Node);
+    config.listen = vec![address("/ip4/127.0.0.1/tcp/0/wss")];
+    let refused = mesh::open(config, &mut Registry::default()).err().expect("refused").to_string();
+    assert_eq!(refused, "/ip4/127.0.0.1/tcp/0/wss needs a certificate: set tls_cert_file and tls_key_file");
 }
 
 #[tokio::test]
