@@ -378,11 +378,13 @@ fn choose_name(
     }
     let fitting = |name: Option<&str>| name.and_then(|name| petname(name).ok());
     let name = fitting(wished).or_else(|| fitting(proposed)).unwrap_or_else(|| mailbox.word().to_owned());
-    let mut numbered = std::iter::once(name.clone()).chain((2..1000).map(|number| {
+    let numbered = std::iter::once(name.clone()).chain((2..1000).map(|number| {
         let end = name.char_indices().map(|(at, _)| at).take_while(|at| *at <= limits::NAME - 4).last().unwrap_or(0);
         let whole = if name.len() + 4 <= limits::NAME { &name[..] } else { &name[..end] };
         format!("{whole}-{number}")
     }));
+    // One word of the list means somebody already: `any`.
+    let mut numbered = numbered.filter(|name| petname(name).is_ok());
     let free = numbered.find_map(|name| match store::contacts::get(view, &name) {
         Ok(None) => Some(Ok(name)),
         Ok(Some(_)) => None,
@@ -394,4 +396,24 @@ fn choose_name(
 /// The bytes of a last proof, as they are kept.
 fn proof_digest(finish: &klp::message::PairFinish) -> klp::Digest {
     klp::Digest::of(&[&finish.to_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use klp::SecretKey;
+    use store::DatabaseKey;
+
+    use super::*;
+
+    #[test]
+    fn n1_a_word_of_a_code_that_means_somebody_is_no_name() {
+        let store = Store::in_memory(&DatabaseKey::from_bytes([1; 32]), &SecretKey::from_seed(&[2; 32])).unwrap();
+        let (view, owner) = (store.view().unwrap(), OwnerId(SecretKey::from_seed(&[3; 32]).did()));
+        for (mailbox, name) in [("river-3", "river"), ("any-3", "any-2")] {
+            let mailbox = Mailbox::parse(mailbox).unwrap();
+            assert_eq!(choose_name(&view, &owner, None, None, &mailbox).unwrap(), name);
+            assert_eq!(choose_name(&view, &owner, Some("any"), Some("self"), &mailbox).unwrap(), name);
+            assert_eq!(choose_name(&view, &owner, Some("any"), Some("bob"), &mailbox).unwrap(), "bob");
+        }
+    }
 }
