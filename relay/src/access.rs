@@ -1,19 +1,34 @@
 //! Who may wait behind this relay, out of its settings.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use host::{Door, DoorError};
-use mesh::{Access, RelayToken};
+use mesh::{Access, NodeId, RelayToken};
 
 use crate::config::Config;
+use crate::contacts::Contacts;
 
-/// What `access` means with the settings beside it.
-pub(crate) fn read(door: &Door<Config>) -> Result<Access, DoorError> {
-    match door.settings.access.as_str() {
-        "allow_list" => Ok(Access::Listed(door.list("allow", "a node's did:key")?.into_iter().collect())),
-        "token" => token(door).map(Access::Token),
-        _ => Ok(Access::Open),
-    }
+/// What `access` means with the settings beside it, and the contacts that have to be followed for it.
+pub(crate) fn read(door: &Door<Config>) -> Result<(Access, Option<Contacts>), DoorError> {
+    let allowed = || door.list::<NodeId>("allow", "a node's did:key");
+    Ok(match door.settings.access.as_str() {
+        "allow_list" => (Access::Listed(allowed()?.into_iter().collect()), None),
+        "contacts" => {
+            let contacts = contacts(door, allowed()?.into_iter().collect())?;
+            (Access::Listed(contacts.guests()), Some(contacts))
+        }
+        "token" => (Access::Token(token(door)?), None),
+        _ => (Access::Open, None),
+    })
+}
+
+fn contacts(door: &Door<Config>, allowed: BTreeSet<NodeId>) -> Result<Contacts, DoorError> {
+    let file = &door.settings.contacts_file;
+    Contacts::open(file, allowed).map_err(|why| {
+        let expected = "a file with what `kos contact list --json` prints";
+        door.wrong("contacts_file", expected, &format!("\"{}\" ({why})", file.display()))
+    })
 }
 
 fn token(door: &Door<Config>) -> Result<RelayToken, DoorError> {

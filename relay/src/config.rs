@@ -8,7 +8,7 @@ use host::config::{Key, Kind, Settings, duration};
 use serde::{Deserialize, Serialize};
 
 /// Who may wait behind a relay.
-pub(crate) const ACCESS: &[&str] = &["open", "allow_list", "token"];
+pub(crate) const ACCESS: &[&str] = &["open", "allow_list", "contacts", "token"];
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,6 +31,7 @@ pub(crate) struct Config {
     pub(crate) peer_bytes_per_second: u64,
     pub(crate) access: String,
     pub(crate) allow: Vec<String>,
+    pub(crate) contacts_file: PathBuf,
     pub(crate) token_file: PathBuf,
     pub(crate) memory: usize,
     pub(crate) rates: bool,
@@ -63,6 +64,7 @@ impl Default for Config {
             peer_bytes_per_second: 16 << 20,
             access: ACCESS[0].to_owned(),
             allow: Vec::new(),
+            contacts_file: PathBuf::new(),
             token_file: PathBuf::new(),
             memory: mesh::Limits::default().memory,
             rates: limits.rates,
@@ -133,13 +135,19 @@ impl Settings for Config {
                 "access",
                 Kind::Choice(ACCESS),
                 "who",
-                "Who may wait behind this relay: open, allow_list or token; whoever waits may be called by everybody",
+                "Who may wait behind this relay: open, allow_list, contacts or token; whoever waits may be called by everybody",
             ),
             Key::new(
                 "allow",
                 Kind::Texts,
                 "node",
-                "Node that may wait here with access = allow_list, as did:key; can be repeated",
+                "Node that may wait here with access = allow_list or contacts, as did:key; can be repeated",
+            ),
+            Key::new(
+                "contacts_file",
+                Kind::Path,
+                "file",
+                "File with what `kos contact list --json` prints, for access = contacts; read again when it changes",
             ),
             Key::new(
                 "token_file",

@@ -4,6 +4,7 @@
 
 mod access;
 mod config;
+mod contacts;
 mod status;
 
 use std::process::ExitCode;
@@ -29,7 +30,8 @@ async fn serve(mut door: Door<Config>) -> Result<(), DoorError> {
     config.trust_cidr = door.list("reach.trust_cidr", "a range of addresses, like 10.0.0.0/8")?;
     config.tls = door.tls(mesh::Tls::from_pem)?;
     config.check_record = Arc::new(host::record::standing_now);
-    config.limits = door.settings.limits(access::read(&door)?);
+    let (access, contacts) = access::read(&door)?;
+    config.limits = door.settings.limits(access);
 
     let listeners = config.listen.len();
     let mut registry = mesh::Registry::default();
@@ -38,6 +40,9 @@ async fn serve(mut door: Door<Config>) -> Result<(), DoorError> {
     // Nobody has anything to ask of this program in a session: without a reader every request is refused.
     drop(events);
     let driver = tokio::spawn(driver);
+    if let Some(contacts) = contacts {
+        tokio::spawn(contacts.follow());
+    }
     door.serve_metrics(registry).await?;
     let asked = mesh.clone();
     door.serve_status(move || status::of(&asked))?;

@@ -77,6 +77,46 @@ fn x2_a_relay_with_a_token_takes_who_knows_it() {
 }
 
 #[test]
+fn x2_a_relay_with_contacts_takes_those_of_whoever_runs_it_and_hears_of_others() {
+    let [ada, bert, carol, stranger] = [(); 4].map(|()| Shell::new());
+    let (home, file) = (ada.folder().join("relay"), ada.folder().join("contacts.json"));
+    let know = |person: &Shell, name: &str| {
+        person.up(&[]);
+        ada.ok(&["contact", "add", &person.ticket(), "--as", name]);
+        person.ok(&["down"]);
+        fs::write(&file, ada.run(&["contact", "list", "--json"]).stdout).unwrap();
+    };
+    ada.up(&[]);
+    let contacts = ["--access", "contacts", "--contacts-file", file.to_str().unwrap()];
+    let refused = Program::start("kos-relay", &home, contacts).wait();
+    assert!(refused.code == Some(7) && refused.stderr.contains("kos contact list --json"), "{refused:?}");
+    know(&bert, "bert");
+    let (running, said) = start("kos-relay", &home, &contacts);
+    let relay = said["listen"][0].as_str().unwrap();
+    let waits = |guests: u64, what: &str| {
+        eventually(what, || {
+            let (how, _) = status("kos-relay", &home);
+            let refused = how["refusals"]["reservation"]["access"].as_u64().unwrap_or(0);
+            (how["relay"]["reservations"] == guests && refused >= 1).then_some(())
+        });
+    };
+    bert.up(&["--relay", relay]);
+    stranger.up(&["--relay", relay]);
+    waits(1, "bert has a place, and the stranger was refused one");
+
+    know(&carol, "carol");
+    eventually("the relay has heard of carol", || {
+        running.log().contains("other contacts may wait here now").then_some(())
+    });
+    carol.up(&["--relay", relay]);
+    waits(2, "carol has a place too");
+    for person in [&ada, &bert, &carol, &stranger] {
+        person.ok(&["down"]);
+    }
+    assert_eq!(running.stop().code, Some(0));
+}
+
+#[test]
 fn x2_a_server_is_not_ready_before_somebody_has_dialled_back() {
     if !is_root("x2_a_server_is_not_ready_before_somebody_has_dialled_back") {
         return;

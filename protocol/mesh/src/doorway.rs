@@ -32,7 +32,7 @@ mod shares;
 
 pub use bucket::Rate;
 pub use gate::GateLimits;
-pub use places::{Access, RelayToken};
+pub use places::{Access, Guests, RelayToken};
 pub use service::{Places as PlacesInUse, Service};
 
 pub(crate) use behaviour::{Behaviour, Shown};

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use klp::{Digest, NodeId};
@@ -29,9 +30,31 @@ pub enum Access {
     #[default]
     Open,
     /// These nodes.
-    Listed(BTreeSet<NodeId>),
+    Listed(Guests),
     /// Those that know this token.
     Token(RelayToken),
+}
+
+/// The nodes that may wait behind a relay. Every clone is the same list, so that it can be changed while the relay runs.
+#[derive(Clone, Debug, Default)]
+pub struct Guests(Arc<RwLock<BTreeSet<NodeId>>>);
+
+impl Guests {
+    /// These from now on. Who is not among them keeps a place until it has to be renewed.
+    pub fn replace(&self, nodes: BTreeSet<NodeId>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = nodes;
+    }
+
+    /// Whether this node may.
+    pub fn contains(&self, node: &NodeId) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(node)
+    }
+}
+
+impl FromIterator<NodeId> for Guests {
+    fn from_iter<I: IntoIterator<Item = NodeId>>(nodes: I) -> Self {
+        Self(Arc::new(RwLock::new(nodes.into_iter().collect())))
+    }
 }
 
 /// The secret of a relay's guests, or what was made of it. It is never sent: what is sent holds for one node at one relay.
@@ -330,9 +353,14 @@ mod tests {
     fn x2_only_those_on_the_list_or_with_the_token_find_a_place() {
         let now = Instant::now();
         let (guest, stranger) = (peer_of(node(2)), peer_of(node(3)));
-        let mut listed = places(|limits| limits.access = Access::Listed([node(2)].into()));
+        let guests: Guests = [node(2)].into_iter().collect();
+        let mut listed = places(|limits| limits.access = Access::Listed(guests.clone()));
         listed.reserve(guest, None, now).expect("on the list");
         assert_eq!(listed.reserve(stranger, None, now), Err(Denied::Access));
+        guests.replace([node(3)].into());
+        listed.reserve(stranger, None, now).expect("on the list now");
+        assert_eq!(listed.reserve(guest, None, now), Err(Denied::Access), "it is not renewed");
+        assert_eq!(listed.used(now), 2, "until its time is over");
 
         assert!(RelayToken::new(" too short ").is_none());
         let token = RelayToken::new("correct horse battery staple\n").expect("long enough");

@@ -71,7 +71,9 @@ async fn x2_only_who_knows_the_token_or_is_listed_waits_behind_a_relay() {
         assert!(node.mesh.state().borrow().reservations.is_empty());
     }
 
-    let listed = start(5, Role::Relay, |config| config.limits.relay.access = Access::Listed([id(6)].into())).await;
+    let listed =
+        start(5, Role::Relay, |config| config.limits.relay.access = Access::Listed([id(6)].into_iter().collect()))
+            .await;
     let guest = behind(6, &listed, |_| {}).await;
     guest.until(|state| state.reservations == [listed.id()]).await;
     let _stranger = behind(7, &listed, |_| {}).await;
