@@ -36,6 +36,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 const REACHING: Duration = Duration::from_secs(15);
 /// How long what is known of a node's addresses is tried alone.
 const HEAD_START: Duration = Duration::from_secs(1);
+/// Addresses at which a node was met that are tried before those in its ticket: these must never be crowded out.
+const SEEN: usize = 4;
 /// Nodes whose addresses are remembered from searches.
 const NEARBY: usize = 1024;
 /// Sessions in which we have introduced ourselves; more than a node has connections.
@@ -354,7 +356,7 @@ impl Outbound {
         if let Ok(view) = self.store.view()
             && let Ok(seen) = store::addresses::of(&view, &node)
         {
-            texts.extend(seen.into_iter().map(|seen| seen.address));
+            texts.extend(seen.into_iter().take(SEEN).map(|seen| seen.address));
         }
         if let Some(contact) = self.people.node(&node) {
             let device = contact.nodes.into_iter().find(|device| device.node == node);

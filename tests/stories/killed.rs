@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use kos_tests::{Shell, socket, until};
+use kos_tests::{Shell, eventually, socket, until};
 use serde_json::{Value, json};
 
 /// Kills when nobody says how many.
@@ -271,5 +271,27 @@ async fn killed_nodes_keep_what_they_acknowledged_and_their_receipts_agree_or_na
     drop(told);
     for person in &people {
         tokio::task::block_in_place(|| person.shell.ok(&["down"]));
+    }
+}
+
+/// Of a contact that dials, only the port is seen that it came from; where it listens stands in its ticket.
+#[test]
+fn k16_a_contact_that_came_from_many_ports_is_found_where_its_ticket_says() {
+    let [mut alice, mut bob] = people();
+    let reaches = |one: &Mortal, name: &str| {
+        eventually(&format!("{name} is reached"), || (one.shell.json(&["ping", name]).1 == 0).then_some(()));
+    };
+    for _ in 0..klp::limits::ADDRESSES {
+        bob.shell.ok(&["down"]);
+        bob.shell.up(&[]);
+        reaches(&bob, "alice");
+    }
+    bob.shell.ok(&["down"]);
+    bob.up();
+    alice.kill();
+    alice.up();
+    reaches(&alice, "bob");
+    for person in [&alice, &bob] {
+        person.shell.ok(&["down"]);
     }
 }

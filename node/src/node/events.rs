@@ -122,8 +122,10 @@ impl Node {
         self.bus.say("peer.synced", json!({ "node": node.to_string() }));
     }
 
+    /// Where it was dialled. Where it came from, when it dialled us, is no address of it.
     async fn remember_address(&self, node: NodeId) {
-        let Some(path) = self.outbound.mesh().path(node).filter(|path| !path.is_relayed()) else { return };
+        let path = self.outbound.mesh().path(node).filter(|path| path.dialled && !path.is_relayed());
+        let Some(path) = path else { return };
         let (address, now) = (path.address.to_string(), self.clock.now());
         let kept = self.store.write(move |tx| store::addresses::worked(tx, &node, &address, now));
         if let Err(error) = kept.await {

@@ -19,6 +19,8 @@ use crate::peer::{is_relayed, is_webrtc, node_of, relay_in};
 const WAITING: usize = 64;
 /// Peers whose addresses are remembered between being told and being dialled.
 const REMEMBERED: usize = 1024;
+/// Addresses that libp2p keeps of one peer. One more pushes out the first.
+pub(crate) const OF_ONE: usize = 10;
 
 /// One address that was tried.
 #[derive(Clone, Debug, PartialEq, Eq)]

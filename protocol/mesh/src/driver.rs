@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use klp::rule::address::Cidr;
-use klp::{Digest, NodeId, limits};
+use klp::{Digest, NodeId};
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{Multiaddr, PeerId, Swarm, mdns, metrics};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,7 +20,7 @@ use tokio::time::MissedTickBehavior;
 use crate::behaviour::Behaviour;
 use crate::blob::Opened;
 use crate::config::{Config, Role};
-use crate::dial::{DialError, Dialled, Dials};
+use crate::dial::{DialError, Dialled, Dials, OF_ONE};
 use crate::doorway::Doorway;
 use crate::event::{Event, Topic, Verdict};
 use crate::ladder::Ladder;
@@ -312,13 +312,13 @@ impl Driver {
         }
         if let Some((_, path)) = self.swarm.behaviour().session.best(&peer).filter(|(_, path)| !path.is_relayed()) {
             let _gone = reply.send(Ok(Dialled { path: path.clone(), attempts: Vec::new() }));
-            for address in addresses.into_iter().take(limits::ADDRESSES) {
+            for address in addresses.into_iter().take(OF_ONE) {
                 self.dials.learn(peer, address);
             }
             return;
         }
         self.dials.wait(peer, reply);
-        self.connect_at(peer, addresses.into_iter().take(limits::ADDRESSES));
+        self.connect_at(peer, addresses.into_iter().take(OF_ONE));
     }
 
     fn noted(&mut self, note: Note) {

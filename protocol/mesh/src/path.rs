@@ -55,6 +55,8 @@ pub struct Path {
     pub address: Multiaddr,
     /// Of a relayed path: what the relay said.
     pub limit: Option<RelayLimit>,
+    /// Whether we made it. The address of one that the peer made is only where it came from: mostly nobody listens there.
+    pub dialled: bool,
 }
 
 impl Path {
@@ -65,7 +67,8 @@ impl Path {
             ConnectedPoint::Listener { local_addr, .. } if kind == Kind::Relayed => local_addr,
             _ => &address,
         };
-        Self { kind, transport: transport_of(carrier), address: address.clone(), limit: None }
+        let dialled = endpoint.is_dialer();
+        Self { kind, transport: transport_of(carrier), address: address.clone(), limit: None, dialled }
     }
 
     /// Whether it leads through a relay.
@@ -151,6 +154,14 @@ mod tests {
             port_use: libp2p::core::transport::PortUse::Reuse,
         };
         Path::of(&endpoint, &[])
+    }
+
+    #[test]
+    fn k16_whoever_is_dialled_knows_that_nobody_listens_where_the_peer_came_from() {
+        let [local_addr, send_back_addr] =
+            ["/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/40000"].map(|one| one.parse().expect("address"));
+        assert!(!Path::of(&ConnectedPoint::Listener { local_addr, send_back_addr }, &[]).dialled);
+        assert!(dialled("/ip4/127.0.0.1/tcp/1").dialled);
     }
 
     #[test]

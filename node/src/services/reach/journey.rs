@@ -84,6 +84,7 @@ mod tests {
             transport: Transport::Tcp,
             address: address.parse().expect("address"),
             limit: None,
+            dialled: true,
         };
         let (circuit, direct) = (path(Kind::Relayed, "/memory/1"), path(Kind::Direct, "/memory/2"));
         let mut journeys = Journeys::default();

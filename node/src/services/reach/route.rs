@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     fn path(kind: Kind, transport: Transport) -> Path {
-        Path { kind, transport, address: mesh::Multiaddr::empty(), limit: None }
+        Path { kind, transport, address: mesh::Multiaddr::empty(), limit: None, dialled: true }
     }
 
     #[test]

@@ -47,8 +47,6 @@ struct WrongKey;
 struct Connection {
     id: ConnectionId,
     path: Path,
-    /// Whether we made it.
-    dialled: bool,
     /// Whether we made it from the port on which we listen, so that others can find the way back.
     from_listener: bool,
     /// Whether its relay is farther off than that of another one.
@@ -124,7 +122,7 @@ impl Behaviour {
     /// How a connection goes, and whether we made it.
     pub(crate) fn connection(&self, peer: &PeerId, id: ConnectionId) -> Option<(Path, bool)> {
         let connection = self.peers.get(peer)?.iter().find(|connection| connection.id == id)?;
-        Some((connection.path.clone(), connection.dialled))
+        Some((connection.path.clone(), connection.path.dialled))
     }
 
     /// Whether we made a connection from the port on which we listen.
@@ -232,8 +230,7 @@ impl NetworkBehaviour for Behaviour {
                 // WebRTC is dialled from a port of its own, whatever was wished.
                 let from_listener = matches!(endpoint, ConnectedPoint::Dialer { port_use: PortUse::Reuse, .. })
                     && path.transport != Transport::WebRtc;
-                let (dialled, opening) = (endpoint.is_dialer(), Vec::new());
-                connections.push(Connection { id, path, dialled, from_listener, farther: false, opening });
+                connections.push(Connection { id, path, from_listener, farther: false, opening: Vec::new() });
                 // Stable, so that of equals the oldest stays first and a session does not wander.
                 connections.sort_by_key(Connection::rank);
                 for id in self.wanted.remove(&peer).unwrap_or_default() {
