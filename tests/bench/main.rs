@@ -4,7 +4,7 @@
 //! and about who else uses it; the ratios and whether they hold are at the end.
 //!
 //! ```text
-//! cargo bench -p kos-tests --features peers -- --rounds 12 --seconds 2 --only messages
+//! cargo bench -p kos-tests --features peers --bench peers -- --rounds 12 --seconds 2 --only messages
 //! ```
 //!
 //! Parts: `messages`, `far`, `idle`, `bulk`, `directory`, `fanout`, `relayed`, `librarian`. NATS takes part where `nats-server` is in the path, or where `NATS_SERVER` says it is.
