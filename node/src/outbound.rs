@@ -36,7 +36,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 const REACHING: Duration = Duration::from_secs(15);
 /// How long what is known of a node's addresses is tried alone.
 const HEAD_START: Duration = Duration::from_secs(1);
-/// Addresses at which a node was met that are tried before those in its ticket: these must never be crowded out.
+/// Addresses at which a node was met that are tried before those in its ticket: more could crowd these out.
 const SEEN: usize = 4;
 /// Nodes whose addresses are remembered from searches.
 const NEARBY: usize = 1024;
