@@ -248,13 +248,13 @@ impl Driver {
 
     /// Punching goes with the making of a circuit, so another one is made. It is closed when nothing comes of it.
     fn punch_again(&mut self, peer: PeerId, now: Instant) {
-        let best = self.swarm.behaviour().session.best(&peer).map(|(id, path)| (id, path.address.clone()));
-        let Some((id, address)) = best.filter(|_| self.is_only_relayed(&peer)) else { return };
-        let ours = self.swarm.behaviour().session.connection(&peer, id).is_some_and(|(_, dialled)| dialled);
-        if !ours || self.sightings.is_symmetric() {
+        let best = self.swarm.behaviour().session.best(&peer).map(|(_, path)| path);
+        let Some(path) = best.filter(|path| path.dialled && self.is_only_relayed(&peer)) else { return };
+        if self.sightings.is_symmetric() {
             return;
         }
-        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(vec![address]).build();
+        let addresses = vec![path.address.clone()];
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
         self.feeling.leaving.insert(options.connection_id(), now + PUNCHED);
         if self.swarm.dial(options).is_ok() {
             self.hope(peer);

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use klp::limits;
 use libp2p::metrics::Recorder as _;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub, identify, mdns, relay};
@@ -12,7 +11,7 @@ use super::reaching::dice;
 use super::{Driver, PENDING};
 use crate::behaviour::BehaviourEvent;
 use crate::config::Role;
-use crate::dial::{Attempt, Dialled, attempts};
+use crate::dial::{Attempt, Dialled, OF_ONE, attempts};
 use crate::event::{Event, Verdict};
 use crate::ladder::Step;
 use crate::path::RelayLimit;
@@ -104,7 +103,7 @@ impl Driver {
     /// We have made a connection.
     fn established(&mut self, peer: PeerId, connection: ConnectionId, attempts: Vec<Attempt>) {
         let behaviour = self.swarm.behaviour();
-        if let Some((path, _)) = behaviour.session.connection(&peer, connection) {
+        if let Some(path) = behaviour.session.path_of(&peer, connection) {
             let reversal = self.feeling.is_reversal(connection);
             self.ladder.step(if reversal { Step::Reversal } else { Step::Dial(path.kind) }, true);
             if path.is_relayed() {
@@ -125,9 +124,9 @@ impl Driver {
         match event {
             BehaviourEvent::Session(event) => self.session(event),
             BehaviourEvent::Blob((peer, connection, came)) => {
-                let path = self.swarm.behaviour().session.connection(&peer, connection);
-                if let (Some(node), Some((path, _))) = (node_of(&peer), path) {
-                    let circuit = path.limit.and_then(|limit| limit.bytes);
+                let path = self.swarm.behaviour().session.path_of(&peer, connection);
+                if let (Some(node), Some(path)) = (node_of(&peer), path) {
+                    let circuit = path.limit.as_ref().and_then(|limit| limit.bytes);
                     let serving = blob::serve(self.shared.shelf.clone(), node, came, circuit);
                     let stop = self.shared.stop.clone();
                     self.tasks.spawn(async move {
@@ -236,7 +235,7 @@ impl Driver {
     }
 
     fn identified(&mut self, connection: ConnectionId, peer: PeerId, info: identify::Info) {
-        let Some((path, dialled)) = self.swarm.behaviour().session.connection(&peer, connection) else { return };
+        let Some(path) = self.swarm.behaviour().session.path_of(&peer, connection).cloned() else { return };
         let now = Instant::now();
         let speaks = |protocol: &libp2p::StreamProtocol| info.protocols.contains(protocol);
         if speaks(&lookups::PROTOCOL) {
@@ -245,7 +244,7 @@ impl Driver {
                 .iter()
                 .filter(|told| !is_relayed(told) && self.addresses.believes(told, &path.address));
             let mut addresses: Vec<Multiaddr> = told.cloned().collect();
-            if dialled && !path.is_relayed() {
+            if path.dialled && !path.is_relayed() {
                 addresses.insert(0, path.address.clone());
             }
             let ip = ip_in(&path.address).filter(|ip| !path.is_relayed() && self.doorway.counts(*ip));
@@ -259,13 +258,13 @@ impl Driver {
             true => self.addresses.is_public(told),
             false => self.addresses.believes(told, &path.address),
         });
-        for told in elsewhere.take(limits::ADDRESSES) {
+        for told in elsewhere.take(OF_ONE) {
             self.dials.learn(peer, told.clone());
         }
         if path.is_relayed() {
             return self.reverse(peer, &info.listen_addrs);
         }
-        if dialled {
+        if path.dialled {
             if speaks(&DIAL_REQUEST) {
                 self.knows_server(peer);
             }

@@ -62,9 +62,7 @@ impl Driver {
     /// Where a peer may be, through relays that are much nearer than the one through which we have dialled it.
     fn nearer(&mut self, peer: &PeerId) -> Vec<Multiaddr> {
         let session = &self.swarm.behaviour().session;
-        let best = session.best(peer).filter(|(id, path)| {
-            path.is_relayed() && session.connection(peer, *id).is_some_and(|(_, dialled)| dialled)
-        });
+        let best = session.best(peer).filter(|(_, path)| path.is_relayed() && path.dialled);
         let used = best.and_then(|(_, path)| relay_in(&path.address)).and_then(|relay| self.measured(&relay));
         let Some(used) = used else { return Vec::new() };
         let addresses = self.dials.addresses(peer).into_iter().filter(is_relayed);

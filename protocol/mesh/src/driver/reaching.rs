@@ -231,10 +231,9 @@ impl Driver {
     /// A relay is connected and identified.
     pub(super) fn reserve(&mut self, peer: PeerId, now: Instant) {
         let best = self.swarm.behaviour().session.best(&peer);
-        let Some((id, path)) = best.filter(|(_, path)| self.role == Role::Node && !path.is_relayed()) else { return };
-        let dialled = self.swarm.behaviour().session.connection(&peer, id).is_some_and(|(_, dialled)| dialled);
-        let address = path.address.clone();
-        if let Some(step) = self.relays.identified(peer, dialled.then_some(&address)) {
+        let Some((_, path)) = best.filter(|(_, path)| self.role == Role::Node && !path.is_relayed()) else { return };
+        let address = path.dialled.then(|| path.address.clone());
+        if let Some(step) = self.relays.identified(peer, address.as_ref()) {
             self.relay(step, now);
         }
     }

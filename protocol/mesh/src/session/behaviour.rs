@@ -119,10 +119,10 @@ impl Behaviour {
         self.peers.get(peer)?.first().map(|connection| (connection.id, &connection.path))
     }
 
-    /// How a connection goes, and whether we made it.
-    pub(crate) fn connection(&self, peer: &PeerId, id: ConnectionId) -> Option<(Path, bool)> {
+    /// How a connection goes.
+    pub(crate) fn path_of(&self, peer: &PeerId, id: ConnectionId) -> Option<&Path> {
         let connection = self.peers.get(peer)?.iter().find(|connection| connection.id == id)?;
-        Some((connection.path.clone(), connection.path.dialled))
+        Some(&connection.path)
     }
 
     /// Whether we made a connection from the port on which we listen.

@@ -258,6 +258,10 @@ impl Link {
         self.lock().session.is_closed()
     }
 
+    pub(crate) fn is_detached(&self) -> bool {
+        self.lock().session.is_detached()
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.lock().session.is_open()
     }

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use klp::NodeId;
 use klp::hello::SessionId;
+use klp::{NodeId, Refusal};
 
 use super::link::Link;
 use crate::peer::peer_of;
 
-/// Sessions with one peer at a time: the one that stays, one that drains, and as many left behind by a peer that restarts quickly.
+/// Sessions with one peer at a time: the one that stays, one that drains, and as many left behind by a peer that restarts quickly. A peer
+/// that restarts more often than that takes the place of those it has left.
 const LINKS: usize = 4;
 
 /// The sessions of one mesh.
@@ -62,13 +63,14 @@ impl Table {
         self.lock().get(&peer)?.iter().find(|link| link.id == id && !link.is_closed()).cloned()
     }
 
-    /// Adds a session; gives back `false` when the peer has too many.
+    /// Adds a session; gives back `false` when the peer has too many, all with a stream.
     pub(crate) fn insert(&self, link: Arc<Link>) -> bool {
         let mut table = self.lock();
         let links = table.entry(link.peer).or_default();
         links.retain(|link| !link.is_closed());
         if links.len() >= LINKS {
-            return false;
+            let Some(left) = links.iter().position(|link| link.is_detached()) else { return false };
+            links.remove(left).close(Some(Refusal::Unreachable), "its peer has begun other sessions since");
         }
         links.push(link);
         true

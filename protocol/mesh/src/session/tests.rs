@@ -204,6 +204,38 @@ async fn s11_a_stream_without_hello_ends_after_ten_seconds_and_few_may_wait() {
 }
 
 #[tokio::test]
+async fn s10_a_peer_that_restarts_again_and_again_takes_the_place_of_what_it_left_and_of_nothing_in_use() {
+    let (mesh, _events, address) = mesh(1).await;
+    let me = mesh.node();
+    let mut raw = Raw::connected(2, address).await;
+    let mut used = Vec::new();
+    for number in 1..=4 {
+        let mut wire = raw.stream(me).await;
+        wire.push(&raw.hello(me, [number; 16]));
+        assert_eq!(next(&mut wire).await.kind, Kind::Hello);
+        used.push(wire);
+    }
+    let mut wire = raw.stream(me).await;
+    let fifth = raw.hello(me, [5; 16]);
+    assert_eq!(bye_after(&mut wire, [fifth]).await, Some(Refusal::Busy), "four are in use");
+
+    // Streams that break leave their sessions behind, for half a minute.
+    drop(used);
+    let restarted = async {
+        loop {
+            let mut wire = raw.stream(me).await;
+            wire.push(&raw.hello(me, [6; 16]));
+            match next(&mut wire).await {
+                Frame { kind: Kind::Hello, .. } => break,
+                frame => assert_eq!(frame.reason().expect("reads").0, Some(Refusal::Busy), "not noticed yet"),
+            }
+        }
+    };
+    tokio::time::timeout(LONG / 3, restarted).await.expect("takes the place of a session without a stream");
+    mesh.stop();
+}
+
+#[tokio::test]
 async fn s10_another_peer_cannot_go_on_with_a_session() {
     let (mesh, mut events, address) = mesh(8).await;
     let me = mesh.node();
