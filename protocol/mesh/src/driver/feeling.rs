@@ -17,7 +17,7 @@ use crate::session::Link;
 /// A question that has waited this long without anything coming back is a reason to ask whether anybody is there.
 const QUIET: Duration = Duration::from_secs(1);
 /// How long that may take, or so many of the last round trips; and how soon it is asked again.
-const ALIVE: Duration = Duration::from_secs(2);
+const ALIVE: Duration = Duration::from_millis(1500);
 const ROUND_TRIPS: u32 = 10;
 const ALIVE_LONGEST: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(2);
