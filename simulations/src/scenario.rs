@@ -66,7 +66,7 @@ pub use mistake::{FileError, Mistake, What};
 pub(crate) use place::NAMES;
 pub use place::{Home, Internet, Name, Nat, Node, Server};
 pub use step::{
-    Agree, Ask, Carries, Delegate, Do, Ends, Find, Goes, Halves, Learns, Reach, Revoke, Route, Slow, Stays,
+    Agree, Ask, Carries, Delegate, Do, Ends, Find, Goes, Halves, Learns, Netcheck, Reach, Revoke, Route, Slow, Stays,
 };
 
 use crate::crowd::Setting;

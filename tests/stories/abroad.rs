@@ -110,6 +110,13 @@ fn k17_a_relay_that_dies_under_an_answer_is_replaced_by_another() {
 }
 
 #[test]
+fn k17_n12_who_names_no_relay_finds_some_and_is_told_what_network_it_is_in() {
+    if can("k17_n12_who_names_no_relay_finds_some_and_is_told_what_network_it_is_in") {
+        play(&["found-relays"]);
+    }
+}
+
+#[test]
 fn d4_whose_relays_are_dead_leaves_the_searches_and_comes_back_with_a_relay() {
     if can("d4_whose_relays_are_dead_leaves_the_searches_and_comes_back_with_a_relay") {
         play(&["relays-dead"]);

@@ -31,6 +31,8 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct Net {
     places: BTreeMap<String, Place>,
+    /// The home of each machine, and its number there.
+    guests: BTreeMap<String, (String, u8)>,
     /// Numbers of places between which nothing passes.
     cuts: BTreeSet<(u8, u8)>,
     shuttle: Option<Child>,
@@ -95,12 +97,18 @@ fn namespace(name: &str) -> Result<(), Trouble> {
     set(name, "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter")
 }
 
+/// Gives a machine its address, and a way out.
+fn number(name: &str, place: Place, host: u8) -> Result<(), Trouble> {
+    ip(&format!("-n {name} address add {}/24 dev eth0", place.behind(host)))?;
+    ip(&format!("-n {name} route add default via {}", place.behind(1)))
+}
+
 impl Net {
     /// The internet, with nobody around it yet.
     pub(super) fn new(internet: Internet) -> Result<Self, Trouble> {
         namespace(INTERNET)?;
         set(INTERNET, "echo 1 > /proc/sys/net/ipv4/ip_forward")?;
-        let mut net = Self { places: BTreeMap::new(), cuts: BTreeSet::new(), shuttle: None };
+        let mut net = Self { places: BTreeMap::new(), guests: BTreeMap::new(), cuts: BTreeSet::new(), shuttle: None };
         if internet.delay_ms > 0 {
             net.shuttle = Some(delay::start(INTERNET, internet.delay_ms)?);
             ip(&format!("-n {INTERNET} route add default dev {} table 100", delay::DEVICE))?;
@@ -189,9 +197,20 @@ impl Net {
         namespace(name)?;
         ip(&format!("link add eth0 netns {name} type veth peer name g{} netns {home}", place.guests))?;
         ip(&format!("-n {home} link set g{} master lan up", place.guests))?;
-        ip(&format!("-n {name} address add {}/24 dev eth0", place.behind(FIRST + place.guests)))?;
         ip(&format!("-n {name} link set eth0 up"))?;
-        ip(&format!("-n {name} route add default via {}", place.behind(1)))
+        let host = FIRST + place.guests;
+        self.guests.insert(name.to_owned(), (home.to_owned(), host));
+        number(name, place, host)
+    }
+
+    /// Gives a machine another address in its home, as when it leaves the cable for the air.
+    pub(super) fn renumber(&mut self, name: &str) -> Result<(), Trouble> {
+        let nobody = || Trouble::Not(format!("there is no machine {name}"));
+        let (home, host) = self.guests.get_mut(name).ok_or_else(nobody)?;
+        *host ^= 1 << 7;
+        let (home, host) = (home.clone(), *host);
+        ip(&format!("-n {name} address flush dev eth0"))?;
+        number(name, self.known(&home)?, host)
     }
 
     /// Gives a home another public address, as a provider does at night.

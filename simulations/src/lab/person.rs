@@ -141,12 +141,21 @@ impl Person {
         Ok(self.soon(&["status"])?["reach"]["state"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Whether a search shows somebody's agent as one that works.
-    pub(super) fn finds(&self, other: &Self) -> Result<bool, Trouble> {
+    /// What it is told of the network in front of it.
+    pub(super) fn netcheck(&self) -> Result<Value, Trouble> {
+        self.soon(&["netcheck"])
+    }
+
+    /// Whether a search shows somebody's agent as one that works; nothing, when it shows it as one of whose node it does not know.
+    pub(super) fn finds(&self, other: &Self) -> Result<Option<bool>, Trouble> {
         let agent = other.agent.clone().unwrap_or_default();
         let rows = self.run(&["find", &agent], Duration::from_secs(30))?;
-        let shows = |row: &Value| row["name"] == agent.as_str() && row["owner"] == other.did.as_str();
-        Ok(rows.as_array().is_some_and(|rows| rows.iter().any(shows)))
+        let is_it = |row: &&Value| row["name"] == agent.as_str() && row["owner"] == other.did.as_str();
+        let row = rows.as_array().and_then(|rows| rows.iter().find(is_it));
+        Ok(match row {
+            None => Some(false),
+            Some(row) => (row["health"] == "healthy").then_some(true),
+        })
     }
 
     /// Serves no more.

@@ -30,8 +30,15 @@ pub(super) fn until(
 ) -> Result<Duration, Trouble> {
     let begun = Instant::now();
     loop {
-        let Err(last) = look() else { return Ok(begun.elapsed()) };
-        if begun.elapsed() >= within {
+        let seen = look();
+        // A look that began in time and ended too late is too late.
+        let is_late = begun.elapsed() > within;
+        let last = match seen {
+            Ok(()) if !is_late => return Ok(begun.elapsed()),
+            Ok(()) => format!("so after {:.1} s", begun.elapsed().as_secs_f64()),
+            Err(last) => last,
+        };
+        if is_late {
             return Err(Trouble::Late { what: what.to_owned(), seconds: within.as_secs(), last });
         }
         thread::sleep(LOOK);
@@ -124,13 +131,22 @@ impl Playing<'_> {
                 })?;
                 Ok(Some(format!("{what} after {:.1} s", took.as_secs_f64())))
             }
+            Do::Netcheck(netcheck) => {
+                let person = self.stage.person(&netcheck.node)?;
+                let what = format!("{} is told: {}", person.name, netcheck.says);
+                let took = until(&what, seconds(netcheck.within_s), || match person.netcheck() {
+                    Ok(told) => netcheck.holds(&told),
+                    Err(trouble) => Err(trouble.line()),
+                })?;
+                Ok(Some(format!("{what} after {:.1} s", took.as_secs_f64())))
+            }
             Do::Find(find) => {
                 let (from, of) = self.pair(&find.from, &find.of)?;
                 let word = if find.shown { "finds" } else { "finds no more" };
                 let what = format!("{} {word} what {} serves", from.name, of.name);
                 let took = until(&what, seconds(find.within_s), || match from.finds(&of) {
-                    Ok(shown) if shown == find.shown => Ok(()),
-                    Ok(shown) => Err(format!("shown: {shown}")),
+                    Ok(shown) if shown == Some(find.shown) => Ok(()),
+                    Ok(shown) => Err(format!("shown: {shown:?}")),
                     Err(trouble) => Err(trouble.line()),
                 })?;
                 Ok(Some(format!("{what} after {:.1} s", took.as_secs_f64())))
@@ -149,6 +165,7 @@ impl Playing<'_> {
             Do::Freeze(name) => self.stage.signal(name.as_ref(), "STOP").map(|()| None),
             Do::Thaw(name) => self.stage.signal(name.as_ref(), "CONT").map(|()| None),
             Do::Readdress(name) => self.stage.readdress(name.as_ref()).map(|()| None),
+            Do::Renumber(name) => self.stage.net.renumber(name.as_ref()).map(|()| None),
             Do::Cut(halves) | Do::Heal(halves) => {
                 let (from, to) = (words(&halves.from), words(&halves.to));
                 let (from, to): (Vec<_>, Vec<_>) =
@@ -299,7 +316,7 @@ impl Drop for Playing<'_> {
 
 /// Those of them whose search says otherwise, or nothing.
 fn otherwise<'p>(people: &[&'p Person], of: &Person, shown: bool) -> Vec<&'p Person> {
-    let look = |person: &&&Person| person.finds(of).ok() != Some(shown);
+    let look = |person: &&&Person| person.finds(of).ok().flatten() != Some(shown);
     thread::scope(|scope| {
         let mut running = Vec::new();
         for part in people.chunks(people.len().div_ceil(ABREAST).max(1)) {

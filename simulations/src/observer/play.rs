@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::client::{Refused, text_of};
 use super::{LOOK, Observer};
-use crate::scenario::{Ask, Do, Find, Goes, Halves, Learns, Name, Reach, Revoke, Stays};
+use crate::scenario::{Ask, Do, Find, Goes, Halves, Learns, Name, Netcheck, Reach, Revoke, Stays};
 
 /// What everybody asks; the folder that answers knows.
 const QUESTION: &str = "how is a grant revoked?";
@@ -27,6 +27,7 @@ impl Observer<'_> {
             Do::Path(path) => self.path(path),
             Do::Stays(path) => self.stays(path),
             Do::Reach(reach) => self.reach(reach),
+            Do::Netcheck(netcheck) => self.netcheck(netcheck),
             Do::Find(find) => self.find(find),
             Do::Kill(name) => self.order(name, "kill", "is killed"),
             Do::Start(name) => self.order(name, "start", "is started again"),
@@ -45,6 +46,7 @@ impl Observer<'_> {
             | Do::Ends(_)
             | Do::Carries(_)
             | Do::Readdress(_)
+            | Do::Renumber(_)
             | Do::Watch(_)
             | Do::Unread(_)
             | Do::Agree(_)
@@ -115,6 +117,15 @@ impl Observer<'_> {
             if state == *wanted { Ok(String::new()) } else { Err(format!("it is {state}")) }
         });
         (format!("{node} is {wanted}"), result)
+    }
+
+    fn netcheck(&self, netcheck: &Netcheck) -> Ended {
+        let node = netcheck.node.as_ref();
+        let result = until(netcheck.within_s, || {
+            let told = self.node(node)?.say(&["netcheck"], Duration::from_secs(30));
+            netcheck.holds(&told.map_err(|refused| refused.to_string())?).map(|()| String::new())
+        });
+        (format!("{node} is told: {}", netcheck.says), result)
     }
 
     fn find(&self, find: &Find) -> Ended {

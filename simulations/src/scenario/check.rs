@@ -158,6 +158,10 @@ impl<'s> Names<'s> {
                 self.node(&reach.node).map_err(somewhere)?;
                 time("within_s", reach.within_s)
             }
+            Do::Netcheck(netcheck) => {
+                self.node(&netcheck.node).map_err(somewhere)?;
+                time("within_s", netcheck.within_s)
+            }
             Do::Agree(agree) => {
                 self.serves(&agree.of).map_err(somewhere)?;
                 time("within_s", agree.within_s)
@@ -174,6 +178,7 @@ impl<'s> Names<'s> {
                 self.program(name).map_err(somewhere)
             }
             Do::Readdress(name) => self.place(name).map_err(somewhere),
+            Do::Renumber(name) => self.node(name).map(drop).map_err(somewhere),
             Do::Cut(halves) | Do::Heal(halves) => {
                 halves.from.iter().chain(&halves.to).try_for_each(|name| self.place(name)).map_err(somewhere)
             }

@@ -8,5 +8,6 @@ macro_rules! shelf {
 pub(super) const FILES: &[(&str, &str)] = shelf![
     "quiet" "lossy" "restless" "split" "lying" "thousand"
     "two-homes" "provider" "bad-line" "hard-nat" "firewall" "relay-killed" "hub-gone" "names-gone" "moved" "unread" "relays-dead"
+    "found-relays"
     "parted" "sleep" "sleep-asking"
 ];

@@ -20,6 +20,8 @@ pub enum Do {
     Stays(Stays),
     /// How a node can be reached, as it says itself, becomes such.
     Reach(Reach),
+    /// What `kos netcheck` says to somebody becomes such.
+    Netcheck(Netcheck),
     /// A search shows an agent, or shows it no more.
     Find(Find),
     /// The searches of all nodes that run show an agent, or show it no more.
@@ -40,6 +42,8 @@ pub enum Do {
     Thaw(Name),
     /// A home or a server gets another public address.
     Readdress(Name),
+    /// A machine gets another address in its home.
+    Renumber(Name),
     /// Nothing passes any more between these places.
     Cut(Halves),
     /// It passes again.
@@ -151,6 +155,30 @@ pub struct Reach {
     pub is: String,
     /// Until when.
     pub within_s: u64,
+}
+
+/// One line about the network in front of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Netcheck {
+    /// Which node.
+    pub node: Name,
+    /// Words of the line.
+    pub says: String,
+    /// Words of what it says to do; without them there is nothing to do.
+    #[serde(default)]
+    pub fix: String,
+    /// Until when.
+    pub within_s: u64,
+}
+
+impl Netcheck {
+    /// Whether this is it: the answer of `kos netcheck`; what is there instead, when it is not.
+    pub(crate) fn holds(&self, told: &serde_json::Value) -> Result<(), String> {
+        let [line, fix] = ["headline", "fix"].map(|part| told[part].as_str().unwrap_or_default());
+        let is_it = line.contains(&self.says) && fix.contains(&self.fix) && fix.is_empty() == self.fix.is_empty();
+        if is_it { Ok(()) } else { Err(format!("{line} {fix}")) }
+    }
 }
 
 /// A search.
