@@ -1,12 +1,14 @@
-//! Floods of gossip and of the directory's records, from one peer, at real programs: whoever asks meanwhile is answered, the program keeps
-//! its size, and the peer is limited, then sent away, and counted.
+//! Floods of gossip and of the directory's records, from one peer, and of connections, from one address, at real programs: whoever asks
+//! meanwhile is answered, the program keeps its size, and the offender is limited, then sent away, and counted.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use klp::{Digest, SecretKey};
-use kos_tests::{Person, Program, Shell, figure, memory, until};
+use kos_tests::{Lan, Person, Program, Shell, eventually, figure, has, is_root, memory, until};
 use mesh::raw::{RawGossip, packet};
 use mesh::{Multiaddr, Role, Topic};
 use serde_json::Value;
@@ -208,4 +210,98 @@ async fn x3_ten_thousand_records_or_providers_of_one_peer_cost_a_bootstrap_peer_
     assert!(after < before + GROWTH, "{after} kB, from {before} kB");
     alice.stop();
     hub.stop();
+}
+
+/// Opens connections to 10.77.0.1 from 10.77.0.3, says each hundred and when they are enough, and goes on. None says a word.
+const CONNECTIONS: &str = r#"
+import itertools, resource, socket, sys, time
+port, most = int(sys.argv[1]), int(sys.argv[2])
+limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+held = []
+for number in itertools.count():
+    if number == most:
+        print("enough", flush=True)
+    elif number < most and number % 100 == 0:
+        print(number, flush=True)
+    try:
+        held.append(socket.create_connection(("10.77.0.1", port), 5, ("10.77.0.3", 0)))
+    except OSError:
+        pass
+    if len(held) + 200 > min(limit, 20000):
+        held.clear()
+    time.sleep(0.002)
+"#;
+
+/// The page at the first argument.
+const PAGE: &str =
+    "import sys, urllib.request as u; sys.stdout.buffer.write(u.urlopen(sys.argv[1], timeout=60).read())";
+
+/// `FLOOD=10000` runs it in full.
+#[test]
+fn x3_a_node_answers_its_contacts_while_one_address_floods_it_with_connections() {
+    let story = "x3_a_node_answers_its_contacts_while_one_address_floods_it_with_connections";
+    if !is_root(story) || !has(story, "python3") {
+        return;
+    }
+    let most = std::env::var("FLOOD").unwrap_or_else(|_| "800".to_owned());
+    let lan = Lan::new();
+    let python = |machine, script: &str, arguments: &[&str]| {
+        let mut command = lan.command(machine, Path::new("python3"));
+        command.args(["-c", script]).args(arguments);
+        command
+    };
+    let (bob, alice) = (lan.shell(0), lan.shell(1));
+    let up = |person: &Shell, listen: &str, more: &[&str]| {
+        let line = ["up", "--detach", "--api", "127.0.0.1:0", "--no-mdns", "--listen", listen];
+        person.ok(&[&line[..], more].concat())
+    };
+    let pid = up(&bob, "/ip4/10.77.0.1/tcp/4711", &["--metrics", "127.0.0.1:0"])["pid"].as_u64().unwrap();
+    up(&alice, "/ip4/10.77.0.2/tcp/0", &[]);
+    let house = bob.documents("house", &[("rules.md", b"# Rules\n\nThe key lies under the third pot.\n")]);
+    bob.ok(&["serve", house.to_str().unwrap(), "--as", "house"]);
+    bob.ok(&["contact", "add", &alice.ticket(), "--as", "alice"]);
+    bob.ok(&["grant", "add", "alice", "house.ask", "--calls", "100000"]);
+    alice.ok(&["contact", "add", &bob.ticket(), "--as", "bob"]);
+    let ask = || alice.ok(&["ask", "bob/house", "where is the key?"]);
+    eventually("an answer", || (alice.json(&["ask", "bob/house", "where is the key?"]).1 == 0).then_some(()));
+    let page = format!("http://{}/metrics", text(&bob.ok(&["status"])["metrics"]));
+    let turned = || {
+        let page = String::from_utf8(python(0, PAGE, &[&page]).output().unwrap().stdout).unwrap();
+        let line = "kos_door_refusals_total{what=\"connection\",reason=\"banned_address\"} ";
+        page.lines().find_map(|shown| shown.strip_prefix(line)).map_or(0, |count| count.parse::<u64>().unwrap())
+    };
+    assert_eq!(turned(), 0);
+
+    lan.also_at(1, "10.77.0.3");
+    let before = memory(pid);
+    let (mut times, mut held) = (Times::default(), before);
+    let mut flood = Program::run(python(1, CONNECTIONS, &["4711", &most]), alice.folder().join("flood.log"));
+    flood.line();
+    thread::scope(|scope| {
+        let flooding = scope.spawn(|| while flood.line() != "enough" {});
+        while !flooding.is_finished() || times.0.len() < 20 {
+            let begun = Instant::now();
+            let answer = ask();
+            times.0.push(begun.elapsed());
+            assert_eq!(answer["verified"], true, "{answer}");
+            held = held.max(memory(pid));
+            if times.0.len() == 5 {
+                // She comes once more through the door that is knocked at.
+                alice.ok(&["down"]);
+                up(&alice, "/ip4/10.77.0.2/tcp/0", &[]);
+            }
+        }
+    });
+    let (count, middle, slowest) = (times.0.len(), times.at(50), times.at(100));
+    let turned = eventually("the flood is turned away", || Some(turned()).filter(|turned| *turned > 0));
+    println!("{most} connections and more: {turned} turned away; {count} asks take {middle:?}, {slowest:?} at most");
+    println!("{before} kB before, {} kB more", held - before);
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
+    assert!(held - before < 64 * 1024, "{} kB for connections that never said a word", held - before);
+    ask();
+    drop(flood);
+    for person in [&alice, &bob] {
+        person.ok(&["down"]);
+    }
 }

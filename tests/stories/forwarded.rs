@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use klp::codec::Bytes;
-use klp::forward::{Errand, Exchange, Forward, Forwarded, Question};
+use klp::forward::{Errand, Exchange, Forward, Forwarded, Question, Reader, SealedQuestion};
 use klp::message::{Empty, Pong, Request, kind};
-use klp::sealed::ExchangeSecret;
+use klp::sealed::{ExchangeKey, ExchangeSecret};
 use klp::{Cbor as _, Digest, NodeId, OwnerId, Refusal, SecretKey, Verified, limits};
 use kos_tests::person::introduce;
 use kos_tests::puppet::now;
@@ -277,5 +277,68 @@ async fn k15_a_target_says_its_key_to_contacts_and_answers_only_what_may_be_carr
     for (change, refusal) in spoiled {
         assert_eq!(asks(kind::PING, change).await, Err(refusal));
     }
+    carol.stop().await;
+}
+
+/// A ping of a puppet's, sealed to this key; `answer` is where the answer is to be sealed to.
+fn sealed(puppet: &Puppet, node: NodeId, key: &ExchangeKey, answer: ExchangeKey) -> (SealedQuestion, Reader) {
+    let request = Request::new(kind::PING, &Empty).to_bytes();
+    let issued = now();
+    let errand = Errand {
+        caller: puppet.owner_id(),
+        node,
+        request: Digest::of(&[&request]),
+        answer,
+        issued,
+        expires: issued.after(limits::ORDER_LIFE),
+        nonce: [1; 16],
+    };
+    let errand = Verified::sign(errand, &puppet.node).signed().clone();
+    let question = Question { errand, caller: puppet.introduction.clone(), request: Bytes(request) };
+    question.seal(key, ExchangeSecret::from_seed([3; 32]), [2; 32]).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k15_a_question_that_is_sealed_to_another_key_is_named_counted_and_not_answered() {
+    let (bob, alice) = (Puppet::open(156).await, Puppet::open(157).await);
+    let carol = Person::new(&["--metrics", "127.0.0.1:0"]).await;
+    carol.node.contacts.add(&bob.ticket(), "bob").await.unwrap();
+    let node = bob.meet(&carol).await;
+    let brings = async |question: Option<SealedQuestion>| {
+        let forward = Forward { to: node, ttl: 0, path: vec![bob.node_id()], chain: vec![], issuers: vec![], question };
+        bob.ask::<Forwarded>(node, kind::FORWARD, &forward).await
+    };
+    let says_key = |said: Forwarded| (said.end, Exchange::check(&said.key.unwrap(), &node, now()).unwrap());
+    let (_, key) = says_key(brings(None).await.unwrap());
+    let [mine, other] = [3, 4].map(|seed| ExchangeSecret::from_seed([seed; 32]).public());
+    let (to_carol, to_another) = (sealed(&alice, node, &key, mine).0, sealed(&alice, node, &other, mine).0);
+    let point = |encapsulated: [u8; 32]| SealedQuestion { encapsulated, ..to_carol.clone() };
+    let nowhere = sealed(&alice, node, &key, ExchangeKey([0; 32])).0;
+    let cases: [(&str, SealedQuestion, Refusal); 5] = [
+        (
+            "to another key, under the name of hers",
+            SealedQuestion { recipient: key.id(), ..to_another.clone() },
+            Refusal::Tampered,
+        ),
+        ("with the key of another question", point(other.0), Refusal::Tampered),
+        ("with a key of small order", point([0; 32]), Refusal::Tampered),
+        ("cut short", SealedQuestion { ciphertext: Bytes(vec![]), ..to_carol.clone() }, Refusal::Tampered),
+        ("to be answered to a key of small order", nowhere, Refusal::Malformed),
+    ];
+    for (what, question, refusal) in cases {
+        let line = format!("kos_session_refusals_total{{code=\"{}\"}}", refusal.code());
+        let before = carol.figure(&line).await;
+        assert_eq!(brings(Some(question)).await.unwrap_err(), refusal, "{what}");
+        assert_eq!(carol.figure(&line).await, before + 1, "{what} is counted");
+        let filter = Filter { kind: Some("denied".to_owned()), limit: Some(1), ..Filter::default() };
+        let verdict = carol.node.audit.list(filter).await.unwrap().remove(0);
+        assert_eq!((verdict.actor, verdict.subject.as_str()), (Some(bob.owner_id().to_string()), kind::FORWARD));
+        assert!(verdict.detail.contains(&format!("code={}", refusal.code())), "{what}: {}", verdict.detail);
+    }
+    // Whoever names a key that she has not, may have an old ticket: all that it hears is her present key.
+    assert_eq!(says_key(brings(Some(to_another)).await.unwrap()), (None, key));
+    let (question, reader) = sealed(&alice, node, &key, mine);
+    let end = reader.end(&brings(Some(question)).await.unwrap().end.unwrap().0).unwrap();
+    assert!(Pong::from_bytes(&end.answer.unwrap().0, limits::MESSAGE).is_ok());
     carol.stop().await;
 }

@@ -43,6 +43,7 @@ mod shown;
 mod siege;
 mod streaming;
 mod thin_line;
+mod unread;
 mod watched;
 mod web;
 #[cfg(feature = "webrtc")]

@@ -133,10 +133,20 @@ fn x2_a_server_is_not_ready_before_somebody_has_dialled_back() {
 
     let flags = ["--listen", "/ip4/10.77.0.1/tcp/4711", "--bootstrap", &at, "--metrics", "10.77.0.1:9100"];
     let mut running = lan.program(0, "kos-relay", &relay, &[&flags[..], &trust].concat());
-    running.json();
+    let there = running.json()["listen"][0].as_str().unwrap().to_owned();
     let (how, code) = status("kos-relay", &relay);
     assert_eq!((&how["ready"], code, &how["external"]), (&Value::from(false), Some(1), &Value::from([""; 0])), "{how}");
     assert!(how["health"]["mesh"].as_str().unwrap().contains("--external"), "{how}");
+    let guest = lan.shell(1);
+    let alone = ["up", "--detach", "--api", "127.0.0.1:0", "--listen", "/ip4/127.0.0.1/tcp/0", "--no-mdns"];
+    guest.ok(&[&alone[..], &["--relay", &there]].concat());
+    let place = || guest.ok(&["netcheck"])["relays"][0].clone();
+    let found = eventually("the guest hears that there are no places", || {
+        Some(place()).filter(|found| found["lost"] == "it does not carry circuits" || found["state"] == "active")
+    });
+    assert_ne!(found["state"], "active", "{found}");
+    let (how, code) = status("kos-relay", &relay);
+    assert_eq!((code, &how["relay"]["reservations"]), (Some(1), &Value::from(0)), "{how}");
 
     let mut other = lan.program(1, "kos-bootstrap", &hub, &hub_flags);
     let hub_node = other.json()["node"].clone();
@@ -149,8 +159,44 @@ fn x2_a_server_is_not_ready_before_somebody_has_dialled_back() {
     assert!(how["external"][0]["address"].as_str().unwrap().starts_with("/ip4/10.77.0.1/tcp/4711"), "{how}");
     let (how, code) = status("kos-bootstrap", &hub);
     assert_eq!((code, &how["external"][0]["confirmed_by"]), (Some(0), &Value::from("operator")), "{how}");
+    eventually("now the guest has a place", || (place()["state"] == "active").then_some(()));
+    assert_eq!(status("kos-relay", &relay).0["relay"]["reservations"], 1);
+    guest.ok(&["down"]);
     assert_eq!(running.stop().code, Some(0));
     assert_eq!(other.stop().code, Some(0));
+}
+
+#[test]
+fn x3_a_bootstrap_peer_that_was_restarted_greets_those_of_its_last_life() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, other] = ["one", "other"].map(|name| folder.path().join(name));
+    let knows = |home: &Path| {
+        eventually("one peer in the table", || (status("kos-bootstrap", home).0["routing"] == 1).then_some(()));
+    };
+    let (first, said) = start("kos-bootstrap", &one, &[]);
+    let at = said["listen"][0].as_str().unwrap();
+    let (second, _) = start("kos-bootstrap", &other, &["--bootstrap", at]);
+    for home in [&one, &other] {
+        knows(home);
+    }
+    for running in [second, first] {
+        assert_eq!(running.stop().code, Some(0));
+    }
+    assert_eq!(fs::read_to_string(other.join("table")).unwrap(), format!("{at}\n"));
+
+    // The first forgets, if it has kept anything: only the table of the other can bring the two together.
+    let _forgotten = fs::remove_file(one.join("table"));
+    let place = at.split("/p2p/").next().unwrap();
+    let mut first = Program::start("kos-bootstrap", &one, ["--json", "--listen", place]);
+    assert_eq!(first.json()["listen"][0], at);
+    assert_eq!(status("kos-bootstrap", &one).0["routing"], 0);
+    let (second, _) = start("kos-bootstrap", &other, &[]);
+    for home in [&one, &other] {
+        knows(home);
+    }
+    for running in [second, first] {
+        assert_eq!(running.stop().code, Some(0));
+    }
 }
 
 /// `FLOOD=10000` runs it in full.

@@ -2,20 +2,24 @@
 //! code and its entry in the log; a kind that is added without a row here fails the test.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use klp::forward::Forward;
+use klp::forward::{Forward, Forwarded, SealedQuestion};
 use klp::message::{
     self, Acknowledge, Call, Empty, Grants, Missing, PairFinish, PairOpen, PairProve, Query, Request, Since, Wants,
     kind,
 };
 use klp::statement::grant::Grant;
 use klp::statement::receipt::{Acknowledgement, Order, request_digest};
-use klp::{AgentId, Cbor as _, Digest, NodeId, Refusal, SecretKey, Verified};
+use klp::statement::revocation::{Revocation, Target};
+use klp::{AgentId, Cbor as _, Digest, NodeId, Refusal, SecretKey, Timestamp, Verified};
 use kos_tests::puppet::{Arguments, now, text};
-use kos_tests::{Person, Puppet};
+use kos_tests::{Person, Puppet, until};
 use node::inbound::Access;
 use node::services::audit::Filter;
 use node::services::grants::Limits;
+use node::view::AuditEntry;
 
 const HOME: &str = "# House rules\n\nThe key of the garden shed lies under the third flower pot.\n";
 
@@ -152,12 +156,20 @@ async fn entries(bob: &Person) -> u64 {
     bob.node.audit.verify().await.unwrap().entries
 }
 
+async fn newest(bob: &Person, kind: &str) -> AuditEntry {
+    let filter = Filter { kind: Some(kind.to_owned()), limit: Some(1), ..Filter::default() };
+    bob.node.audit.list(filter).await.unwrap().remove(0)
+}
+
+/// One of the details of an entry.
+fn detail(entry: &AuditEntry, name: &str) -> String {
+    let value = entry.detail.split(' ').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+    value.unwrap_or_else(|| panic!("no {name}: {entry:?}")).to_owned()
+}
+
 /// The code of the newest denial in the log.
 async fn newest_denial(bob: &Person) -> String {
-    let filter = Filter { kind: Some("denied".to_owned()), limit: Some(1), ..Filter::default() };
-    let entry = bob.node.audit.list(filter).await.unwrap().remove(0);
-    let code = entry.detail.split(' ').find_map(|part| part.strip_prefix("code=")).map(str::to_owned);
-    code.unwrap_or_else(|| panic!("{entry:?}"))
+    detail(&newest(bob, "denied").await, "code")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -295,5 +307,142 @@ async fn s14_every_call_outside_its_grants_is_refused_with_its_code_before_any_d
     for nth in 0..2 {
         assert!(place("allowed", nth) < place("finished", nth));
     }
+    bob.stop().await;
+}
+
+/// What a peer wants to have carried under these grants; each number is a question of its own.
+fn carried(peer: &Puppet, to: NodeId, chain: &[&Verified<Grant>], number: u8) -> Forward {
+    let ciphertext = klp::codec::Bytes(vec![number; 64]);
+    let question = Some(SealedQuestion { recipient: [1; 8], encapsulated: [2; 32], ciphertext });
+    let chain = chain.iter().map(|grant| grant.signed().clone()).collect();
+    Forward { to, ttl: 8, path: vec![peer.node_id()], chain, issuers: Vec::new(), question }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k15_s14_every_forward_outside_its_grants_is_refused_with_its_code_before_anything_is_handed_on() {
+    let reached = Arc::new(AtomicUsize::new(0));
+    let count = reached.clone();
+    let target = Puppet::answering(173, move |asked, _| match asked {
+        kind::INTRODUCE => Ok(Empty.to_bytes()),
+        kind::FORWARD => {
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok(Forwarded { end: Some(klp::codec::Bytes(vec![3; 64])), key: None }.to_bytes())
+        }
+        _ => Err(Refusal::NoHandler),
+    })
+    .await;
+    let (alice, carol, dave) = (Puppet::open(171).await, Puppet::open(172).await, Puppet::open(174).await);
+    let bob = Person::new(&["--metrics", "127.0.0.1:0"]).await;
+    bob.serve(&bob.documents("house", &[("rules.md", HOME)]), "house", "private").await;
+    for (peer, name) in [(&alice, "alice"), (&carol, "carol"), (&dave, "dave"), (&target, "target")] {
+        bob.node.contacts.add(&peer.ticket(), name).await.unwrap();
+    }
+    let limits = Limits { calls: Some(3), ..Limits::default() };
+    let granted = bob.node.grants.add("alice", "node.forward", limits).await.unwrap();
+    let nowhere = NodeId(SecretKey::from_seed(&[95; 32]).did());
+    let args = Some([("to".to_owned(), nowhere.to_string())].into());
+    let bound = bob.node.grants.add("alice", "node.forward", Limits { args, ..Limits::default() }).await.unwrap();
+    let house = bob.node.grants.add("alice", "house.ask", Limits::default()).await.unwrap();
+    let node = alice.meet(&bob).await;
+    carol.meet(&bob).await;
+    target.meet(&bob).await;
+    let held = alice.grants(node).await;
+    let [first, bound, house] = [&granted, &bound, &house]
+        .map(|grant| held.iter().find(|chain| chain[0].id().to_string() == grant.id).unwrap()[0].clone());
+
+    let to_carol = |change: fn(&mut Grant)| alice.link(carol.owner_id(), &first, change);
+    let (fine, other) = (to_carol(|_| {}), to_carol(|grant| grant.capability = "ask".to_owned()));
+    let (past, none) = (to_carol(|grant| grant.expires = Timestamp(now().0 - 1000)), |grant: &mut Grant| {
+        grant.budget.calls = Some(0);
+    });
+    let empty = to_carol(none);
+    let elsewhere = alice.link(carol.owner_id(), &first, |grant| grant.node = nowhere);
+    let by_carol = Verified::sign(Grant { issuer: alice.owner_id(), ..(*fine).clone() }, &carol.owner);
+    let self_made = alice.link(alice.owner_id(), &first, |grant| grant.parent = None);
+    let of_another = target.carries_for(alice.owner_id());
+    // Over Dave: what he hands on promises more than what he holds.
+    let to_dave = |parent: &Verified<Grant>, change: fn(&mut Grant)| alice.link(dave.owner_id(), parent, change);
+    let daves = [
+        to_dave(&first, |grant| grant.expires = Timestamp(now().0 - 1000)),
+        to_dave(&first, none),
+        to_dave(&bound, |_| {}),
+        to_dave(&first, |grant| grant.arguments = Some([("to".to_owned(), "did:key:z6Mk".to_owned())].into())),
+    ];
+    let [late, spent, astray, narrow] = daves;
+    let wider = |parent: &Verified<Grant>| {
+        dave.link(carol.owner_id(), parent, |grant| {
+            grant.expires = first.expires;
+            grant.budget.calls = Some(100);
+        })
+    };
+    let [from_late, from_spent, from_astray, from_narrow] = [&late, &spent, &astray, &narrow].map(wider);
+    let four = carol.link(carol.owner_id(), &from_narrow, |_| {});
+
+    let cases: Vec<(&str, &Puppet, Vec<&Verified<Grant>>, Refusal)> = vec![
+        ("without a grant", &alice, vec![], Refusal::Denied),
+        ("a grant for an agent of his", &alice, vec![&house], Refusal::Denied),
+        ("a grant of another carrier", &alice, vec![&of_another], Refusal::Denied),
+        ("a grant that she made herself", &alice, vec![&self_made], Refusal::Denied),
+        ("a grant that leads to somebody else", &alice, vec![&bound], Refusal::Arguments),
+        ("somebody else's grant", &carol, vec![&first], Refusal::Denied),
+        ("only the last link", &carol, vec![&fine], Refusal::Denied),
+        ("links in another order", &carol, vec![&fine, &first], Refusal::Denied),
+        ("a link of another carrier", &carol, vec![&first, &elsewhere], Refusal::Denied),
+        ("a link that another key signed", &carol, vec![&first, &by_carol], Refusal::Denied),
+        ("a link for another capability", &carol, vec![&first, &other], Refusal::Capability),
+        ("a link past its time", &carol, vec![&first, &past], Refusal::Expired),
+        ("a link without a call", &carol, vec![&first, &empty], Refusal::Budget),
+        ("longer than the parent", &carol, vec![&first, &late, &from_late], Refusal::Expired),
+        ("more calls than the parent", &carol, vec![&first, &spent, &from_spent], Refusal::Budget),
+        ("further than the first grant", &carol, vec![&bound, &astray, &from_astray], Refusal::Arguments),
+        ("further than the parent", &carol, vec![&first, &narrow, &from_narrow], Refusal::Arguments),
+        ("a chain of four", &carol, vec![&first, &narrow, &from_narrow, &four], Refusal::Malformed),
+    ];
+    let send = async |peer: &Puppet, chain: &[&Verified<Grant>], number: u8| {
+        let forward = carried(peer, target.node_id(), chain, number);
+        peer.ask::<Forwarded>(node, kind::FORWARD, &forward).await.map(drop)
+    };
+    let denied = async |what: &str, peer: &Puppet, chain: &[&Verified<Grant>], refusal: Refusal| {
+        let line = format!("kos_node_forwards_total{{outcome=\"{}\"}}", refusal.code());
+        let (before, counted, passed) = (entries(&bob).await, bob.figure(&line).await, reached.load(Ordering::SeqCst));
+        assert_eq!(send(peer, chain, 0).await, Err(refusal), "{what}");
+        assert_eq!(entries(&bob).await, before + 1, "{what}: the verdict and nothing else");
+        let verdict = newest(&bob, "denied").await;
+        assert_eq!(detail(&verdict, "code"), refusal.code(), "{what}");
+        assert_eq!(verdict.actor, Some(peer.owner_id().to_string()), "{what}");
+        if refusal != Refusal::Malformed {
+            assert_eq!(verdict.subject, "node.forward", "{what}");
+            assert_eq!(detail(&verdict, "to"), target.node_id().to_string(), "{what}");
+        }
+        assert_eq!(bob.figure(&line).await, counted + 1, "{what} is counted");
+        assert_eq!(reached.load(Ordering::SeqCst), passed, "{what}: nothing is handed on");
+    };
+    for (what, peer, chain, refusal) in cases {
+        denied(what, peer, &chain, refusal).await;
+    }
+    assert_eq!(bob.node.grants.show(&granted.id).await.unwrap().calls_left, Some(3), "no refusal has cost a call");
+
+    // Each ends with an entry of its own, behind the answer.
+    let passes = async |peer: &Puppet, chain: &[&Verified<Grant>], number: u8| {
+        send(peer, chain, number).await.unwrap();
+        let filter = Filter { kind: Some("finished".to_owned()), ..Filter::default() };
+        let ended = async || bob.node.audit.list(filter.clone()).await.unwrap().len() == usize::from(number);
+        until("its end is written down", async || ended().await.then_some(())).await;
+    };
+    passes(&alice, &[&first], 1).await;
+    passes(&carol, &[&first, &fine], 2).await;
+    assert_eq!(newest(&bob, "forwarded").await.actor, Some(carol.owner_id().to_string()));
+    let (issuer, target) = (alice.owner_id(), fine.id());
+    let taken_back = Revocation { issuer, kind: Target::Grant, target, seq: 1, issued: now() };
+    let revocations = vec![Verified::sign(taken_back, &alice.owner).signed().clone()];
+    let told = message::Revocations { revocations, head: None };
+    let _heard: Empty = alice.ask(node, kind::DELIVER_REVOCATION, &told).await.unwrap();
+    denied("a link that was taken back", &carol, &[&first, &fine], Refusal::Revoked).await;
+    passes(&alice, &[&first], 3).await;
+    denied("after the third", &alice, &[&first], Refusal::Budget).await;
+    bob.node.grants.revoke(&granted.id).await.unwrap();
+    denied("the grant was taken back", &alice, &[&first], Refusal::Revoked).await;
+    denied("what was made of it", &carol, &[&first, &to_carol(|_| {})], Refusal::Revoked).await;
+    assert_eq!(reached.load(Ordering::SeqCst), 3);
     bob.stop().await;
 }

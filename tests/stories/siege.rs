@@ -15,21 +15,21 @@ use mesh::raw::{Raw, RawStream};
 use serde_json::Value;
 
 /// What a node may grow by whatever peers send it, in kilobytes.
-const GROWTH: u64 = 48 * 1024;
+pub(crate) const GROWTH: u64 = 48 * 1024;
 /// Longest time until a peer is cut off: 30 seconds of silence, and what a busy machine adds.
-const CUT: Duration = Duration::from_secs(50);
+pub(crate) const CUT: Duration = Duration::from_secs(50);
 
 /// A running node of somebody, seen from outside.
-struct Siege {
-    owner: Shell,
-    pid: u64,
-    node: NodeId,
-    address: Multiaddr,
+pub(crate) struct Siege {
+    pub(crate) owner: Shell,
+    pub(crate) pid: u64,
+    pub(crate) node: NodeId,
+    pub(crate) address: Multiaddr,
     metrics: String,
 }
 
 impl Siege {
-    async fn lay() -> Self {
+    pub(crate) async fn lay() -> Self {
         tokio::task::spawn_blocking(|| {
             let owner = Shell::new();
             let up = owner.up(&["--metrics", "127.0.0.1:0"]);
@@ -44,29 +44,29 @@ impl Siege {
     }
 
     /// How often the node has refused for this reason.
-    fn refused(&self, refusal: Refusal) -> u64 {
+    pub(crate) fn refused(&self, refusal: Refusal) -> u64 {
         figure(&self.metrics, &format!("kos_session_refusals_total{{code=\"{}\"}}", refusal.code()))
     }
 
     /// Waits until it has refused more often than before.
-    async fn counts(&self, refusal: Refusal, before: u64, what: &str) {
+    pub(crate) async fn counts(&self, refusal: Refusal, before: u64, what: &str) {
         until(&format!("{what} is counted as {refusal}"), async || (self.refused(refusal) > before).then_some(()))
             .await;
     }
 
-    async fn peer(&self, seed: u8) -> Mallory {
+    pub(crate) async fn peer(&self, seed: u8) -> Mallory {
         let key = SecretKey::from_seed(&[seed; 32]);
         let raw = Raw::connect(&key, self.address.clone()).await.unwrap();
         Mallory { key, raw, node: self.node, nonce: 0 }
     }
 
-    async fn down(self) {
+    pub(crate) async fn down(self) {
         tokio::task::spawn_blocking(move || self.owner.ok(&["down"])).await.unwrap();
     }
 }
 
 /// A peer that says what it likes.
-struct Mallory {
+pub(crate) struct Mallory {
     key: SecretKey,
     raw: Raw,
     node: NodeId,
@@ -74,7 +74,7 @@ struct Mallory {
 }
 
 impl Mallory {
-    async fn stream(&mut self) -> RawStream {
+    pub(crate) async fn stream(&mut self) -> RawStream {
         self.raw.open(self.node).await.unwrap()
     }
 
@@ -92,12 +92,12 @@ impl Mallory {
         Verified::sign(hello, &self.key).signed().as_bytes().to_vec()
     }
 
-    fn hello(&mut self) -> Vec<u8> {
+    pub(crate) fn hello(&mut self) -> Vec<u8> {
         self.hello_with(|_| {})
     }
 }
 
-fn frame(kind: Kind, id: u64, body: impl Into<Vec<u8>>) -> Vec<u8> {
+pub(crate) fn frame(kind: Kind, id: u64, body: impl Into<Vec<u8>>) -> Vec<u8> {
     written(&Frame::new(kind, id, Bytes::from(body.into())))
 }
 
@@ -113,7 +113,7 @@ fn header(length: u32, kind: u8, flags: u8, reserved: u16, id: u64) -> Vec<u8> {
 }
 
 /// A Hello frame around any bytes.
-fn greets(hello: impl Into<Vec<u8>>) -> Vec<u8> {
+pub(crate) fn greets(hello: impl Into<Vec<u8>>) -> Vec<u8> {
     frame(Kind::Hello, 0, hello)
 }
 

@@ -57,6 +57,14 @@ impl Lan {
         command
     }
 
+    /// From now on this machine has a second address, from which nobody sends who does not say so.
+    ///
+    /// # Panics
+    /// When the system does not let it.
+    pub fn also_at(&self, machine: usize, address: &str) {
+        ip(&["-n", &self.names[machine], "address", "add", &format!("{address}/24"), "dev", "eth0"]);
+    }
+
     /// From now on no datagram leaves this machine.
     ///
     /// # Panics
