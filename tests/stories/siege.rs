@@ -48,6 +48,19 @@ impl Siege {
         figure(&self.metrics, &format!("kos_session_refusals_total{{code=\"{}\"}}", refusal.code()))
     }
 
+    /// Waits until its session streams take nothing more: for a second nothing has gone out.
+    pub(crate) async fn blocked(&self) {
+        let (mut before, mut since) = (0, Instant::now());
+        until("nothing goes out any more", async || {
+            let out = figure(&self.metrics, "kos_session_bytes_total{way=\"out\"}");
+            if std::mem::replace(&mut before, out) != out {
+                since = Instant::now();
+            }
+            (since.elapsed() > Duration::from_secs(1)).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until it has refused more often than before.
     pub(crate) async fn counts(&self, refusal: Refusal, before: u64, what: &str) {
         until(&format!("{what} is counted as {refusal}"), async || (self.refused(refusal) > before).then_some(()))

@@ -22,12 +22,8 @@ async fn served(friend: &Puppet, node: klp::NodeId) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn s11_a_peer_that_is_owed_answers_and_never_reads_is_cut_off_as_stalled_and_others_are_served() {
-    let siege = Siege::lay().await;
-    let friend = Puppet::open(123).await;
-    friend.mesh().dial(siege.node, vec![siege.address.clone()]).await.unwrap();
-    // A short question with a long answer: what is asked must go out without a look at what comes in.
+/// A short question with a long answer: what is asked must go out without a look at what comes in.
+async fn long_answer(siege: &Siege, friend: &Puppet) -> Vec<u8> {
     let folder = siege.owner.documents("house", &[("rules.md", b"The key lies under the third pot.")]);
     tokio::task::block_in_place(|| {
         let tags = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh"].map(|tag| format!("{tag:x>60}"));
@@ -41,6 +37,15 @@ async fn s11_a_peer_that_is_owed_answers_and_never_reads_is_cut_off_as_stalled_a
     let question = Request::new(kind::DIRECTORY, &Query { text: None, capability: None, agent: None }).to_bytes();
     let answer = friend.send(siege.node, question.clone()).await.unwrap();
     assert!(answer.len() * limits::IN_FLIGHT > 2 * limits::UNREAD, "{} bytes", answer.len());
+    question
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s11_a_peer_that_is_owed_answers_and_never_reads_is_cut_off_as_stalled_and_others_are_served() {
+    let siege = Siege::lay().await;
+    let friend = Puppet::open(123).await;
+    friend.mesh().dial(siege.node, vec![siege.address.clone()]).await.unwrap();
+    let question = long_answer(&siege, &friend).await;
     let before = memory(siege.pid);
     let mut mallory = siege.peer(129).await;
     let asked = (1..=limits::IN_FLIGHT as u64).flat_map(|id| frame(Kind::Request, id, question.clone()));
@@ -66,6 +71,33 @@ async fn s11_a_peer_that_is_owed_answers_and_never_reads_is_cut_off_as_stalled_a
     assert!((1..limits::IN_FLIGHT).contains(&answers), "{answers} frames were on their way");
     let after = memory(siege.pid);
     assert!(after < before + GROWTH, "{after} kB, from {before} kB");
+    friend.close();
+    siege.down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s11_a_peer_that_never_reads_and_asks_on_is_cut_off_and_each_busy_is_counted() {
+    let siege = Siege::lay().await;
+    let friend = Puppet::open(131).await;
+    friend.mesh().dial(siege.node, vec![siege.address.clone()]).await.unwrap();
+    let question = long_answer(&siege, &friend).await;
+    let mut mallory = siege.peer(132).await;
+    let mut stream = mallory.stream().await;
+    let asked = |ids: std::ops::RangeInclusive<u64>| ids.flat_map(|id| frame(Kind::Request, id, question.clone()));
+    let most = limits::IN_FLIGHT as u64;
+    let bytes: Vec<u8> = greets(mallory.hello()).into_iter().chain(asked(1..=most)).collect();
+    stream.write(&bytes).await.unwrap();
+    siege.blocked().await;
+    assert_eq!(siege.refused(Refusal::Busy), 0);
+    // Some have been answered, and as many may be asked anew.
+    let begun = Instant::now();
+    stream.write(&asked(most + 1..=2 * most + limits::STRIKES + 1).collect::<Vec<u8>>()).await.unwrap();
+    // For each that was too much, and for the stream; none of them was written.
+    let all = async || (siege.refused(Refusal::Busy) == limits::STRIKES + 1).then_some(());
+    until("each refusal is counted", all).await;
+    assert_eq!(siege.refused(Refusal::Stalled), 0);
+    assert!(begun.elapsed() < limits::STALL, "{:?}", begun.elapsed());
+    friend.mesh().ping(siege.node, CUT).await.unwrap();
     friend.close();
     siege.down().await;
 }

@@ -1,5 +1,7 @@
 //! Co-signed proof of calls.
 
+mod telling;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +20,7 @@ use crate::fault::Fault;
 use crate::inbound::{Access, Caller, Inbound};
 use crate::outbound::Outbound;
 use crate::{show, view};
+use telling::Telling;
 
 cbor_struct! {
     /// What opens an order's request digest; kept with a receipt.
@@ -61,6 +64,7 @@ pub struct Receipts {
     clock: Clock,
     bus: Bus,
     outbound: Outbound,
+    telling: Telling,
     under_way: Arc<Mutex<BTreeSet<Call>>>,
 }
 
@@ -85,7 +89,8 @@ impl Drop for UnderWay {
 
 impl Receipts {
     pub(crate) fn new(store: Store, clock: Clock, bus: Bus, outbound: Outbound) -> Self {
-        Self { store, clock, bus, outbound, under_way: Arc::default() }
+        let telling = Telling::new(outbound.clone());
+        Self { store, clock, bus, outbound, telling, under_way: Arc::default() }
     }
 
     /// A call begins.
@@ -191,26 +196,8 @@ impl Receipts {
 
     /// Tells the other side that its answer has arrived. In the background: the caller has its answer already, and what does not
     /// arrive now is asked for at the next Hello.
-    pub(super) fn acknowledge(&self, node: NodeId, order: Digest, acknowledgement: Verified<Acknowledgement>) {
-        let outbound = self.outbound.clone();
-        let told = Acknowledge { order, acknowledgement: acknowledgement.signed().clone() };
-        tokio::spawn(async move {
-            let say = async || {
-                outbound.introduce(node).await?;
-                outbound.ask::<Empty>(node, kind::ACKNOWLEDGE, &told).await
-            };
-            let said = match say().await {
-                // It went with a path that broke, or with the session in which they knew us. It may be said twice.
-                Err(fault) if fault.refusal != Refusal::Unreachable => {
-                    outbound.introduce_anew(node);
-                    say().await
-                }
-                said => said,
-            };
-            if let Err(fault) = said {
-                tracing::debug!(%fault, "the acknowledgement did not arrive; the other side will ask for it");
-            }
-        });
+    pub(super) fn acknowledge(&self, node: NodeId, order: Digest, acknowledgement: &Verified<Acknowledgement>) {
+        self.telling.tell(node, Acknowledge { order, acknowledgement: acknowledgement.signed().clone() });
     }
 
     /// Asks a node for acknowledgements that its owner still owes.

@@ -95,9 +95,16 @@ pub(crate) struct Doorway {
 impl Doorway {
     pub(crate) fn new(me: NodeId, config: &Config, registry: &mut Registry) -> Self {
         let places = (config.role == Role::Relay).then(|| Mutex::new(Places::new(me, config.limits.relay.clone())));
-        let (refusals, reservations, circuits, bans) = <(Family<_, _>, Gauge, Gauge, Gauge)>::default();
+        let (refusals, reservations, circuits, bans) = <(Family<_, Counter>, Gauge, Gauge, Gauge)>::default();
         let registry = registry.sub_registry_with_prefix("kos_door");
         registry.register("refusals", "What was refused to others, by what they wanted and why", refusals.clone());
+        // What has not happened yet is shown too, as none.
+        let connection = Turned::ALL.map(|why| ("connection", why.as_str()));
+        let gossip = ["forged", "often", "invalid"].map(|reason| ("gossip", reason));
+        let relayed = places.iter().flat_map(|_| Denied::REFUSALS.map(|(what, why)| (what, why.as_str())));
+        for (what, reason) in connection.into_iter().chain(gossip).chain(relayed) {
+            drop(refusals.get_or_create(&Reason { what, reason }));
+        }
         registry.register("bans", "Addresses and peers that are sent away for a while", bans.clone());
         let bounds = &config.limits.relay;
         let shaper =

@@ -334,7 +334,7 @@ impl Calls {
         let acknowledged = acknowledgement.signed().as_bytes().to_vec();
         self.keep(order.id(), &outcome, &answered, acknowledged, &coming, waited).await?;
         if target.node != self.me.node() {
-            self.receipts.acknowledge(target.node, order.id(), acknowledgement);
+            self.receipts.acknowledge(target.node, order.id(), &acknowledgement);
         }
         self.bus.say("call.answered", super::told(order, outcome.status.as_str()));
         Ok(view::Asked {

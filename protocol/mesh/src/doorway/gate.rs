@@ -68,6 +68,9 @@ pub(crate) enum Turned {
 }
 
 impl Turned {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::BannedAddress, Self::BannedPeer, Self::Handshakes, Self::Crowded, Self::Often];
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::BannedAddress => "banned_address",

@@ -97,6 +97,19 @@ pub(crate) enum Denied {
 }
 
 impl Denied {
+    /// What is denied, and why.
+    pub(crate) const REFUSALS: [(&'static str, Self); 9] = [
+        ("reservation", Self::Access),
+        ("reservation", Self::Often),
+        ("reservation", Self::Full),
+        ("reservation", Self::Network),
+        ("circuit", Self::Network),
+        ("circuit", Self::Often),
+        ("circuit", Self::Circuits),
+        ("circuit", Self::NoReservation),
+        ("circuit", Self::Unreached),
+    ];
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Access => "access",

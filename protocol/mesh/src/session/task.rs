@@ -372,6 +372,7 @@ impl Task {
         self.shared.table.remove(&self.link);
         let outlet = self.link.outlet().take();
         if let Some(outlet) = outlet {
+            outlet.give_up(&mut self.link.lock().session);
             outlet.wire.finish(FINISH).await;
         }
         if self.greeted {

@@ -216,14 +216,25 @@ impl Outlet {
             if frame.kind == Kind::Request && !frame.again && !frame.more {
                 self.metrics.asked.inc();
             }
-            if matches!(frame.kind, Kind::Error | Kind::Bye)
-                && let Ok((Some(refusal), _)) = frame.reason()
-            {
-                self.metrics.refused(refusal);
-            }
+            self.count_refusal(&frame);
         }
         if saved > 0 {
             self.metrics.saved.inc_by(saved as u64);
+        }
+    }
+
+    /// Nothing more is written: who never reads is refused all the same.
+    pub(super) fn give_up(&self, session: &mut Session) {
+        while let Some(frame) = session.next_frame() {
+            self.count_refusal(&frame);
+        }
+    }
+
+    fn count_refusal(&self, frame: &Frame) {
+        if matches!(frame.kind, Kind::Error | Kind::Bye)
+            && let Ok((Some(refusal), _)) = frame.reason()
+        {
+            self.metrics.refused(refusal);
         }
     }
 
