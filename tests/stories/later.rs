@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use klp::message::{Call, Cards, Empty, Grants, kind};
 use klp::{Cbor as _, Refusal, SecretKey};
@@ -172,6 +173,28 @@ async fn c9_a_question_whose_node_is_killed_while_it_is_answered_is_not_done_a_s
     assert_eq!(failed["error"]["code"], "unknown_outcome", "{failed}");
     assert_eq!(failed["receipt"], shown["receipt"], "the same order, and no other");
     assert_eq!(two.asked().await, [KEY, "slow: where is the key?"]);
+    two.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn l1_11_what_fell_due_while_the_node_was_off_is_over_when_it_starts_and_is_not_done() {
+    let mut two = Two::new().await;
+    two.bob.stop().await;
+    let late = two.later("late: where is the key?", &["--deadline", "3"]);
+    let stays = two.later("still: where is the key?", &[]);
+    two.kill();
+    // Time passes, and nobody is there whom it could tell.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    two.bob.restart().await;
+    two.bob.ready("house").await;
+    two.up();
+    two.comes_to(&stays, "answered");
+    let over = two.comes_to(&late, "expired");
+    assert_eq!(over["error"]["code"], "expired", "{over}");
+    assert_eq!(two.asked().await, ["still: where is the key?"]);
+    let log = two.ok(&["audit", "list", "--limit", "1000"]);
+    let expired = |entry: &&Value| entry["component"] == "queue" && entry["kind"] == "expired";
+    assert_eq!(log.as_array().unwrap().iter().filter(expired).count(), 1, "{log}");
     two.end().await;
 }
 
