@@ -205,6 +205,20 @@ async fn c3_a_change_is_on_the_stream_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p11_however_long_news_of_a_code_are_waited_for_an_answer_comes_within_a_minute() {
+    let alice = Person::new(&[]).await;
+    let api = Api::open(&alice).await;
+    let code = api.request("POST", "/v1/pair").json(&json!({})).send().await.json;
+    let begun = Instant::now();
+    let path = format!("/v1/pair/{}?wait_s={}", code["mailbox"].as_str().unwrap(), u64::MAX);
+    let reply = api.request("GET", &path).send().await;
+    assert_eq!((reply.status, &reply.json["state"]), (200, &json!("open")));
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(30) && took < Duration::from_secs(50), "{took:?}");
+    alice.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_streams_in_pieces_and_is_the_same_in_one() {
     let bob = Person::new(&[]).await;
     let page = |number| format!("# Page {number}\n\nThe heron number {number} stands in the reeds.\n");

@@ -21,6 +21,8 @@ const LOOK: u64 = 60;
 const WAIT: u64 = 10;
 /// The longest of such waits.
 const LONGEST: u64 = 600;
+/// The longest that a question for news of a code is held: many programs in between give up after a minute. Who wants to wait longer asks again.
+const NEWS: u64 = 30;
 
 /// A first grant.
 #[derive(Deserialize, ToSchema)]
@@ -86,7 +88,7 @@ pub(super) struct Decision {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Patience {
-    /// Seconds to wait for something to happen with an open code; 0 when absent, 600 at most.
+    /// Seconds to wait for something to happen with an open code; 0 when absent, 30 at most.
     #[serde(default)]
     wait_s: u64,
 }
@@ -134,7 +136,7 @@ pub(super) async fn show(
     Path(mailbox): Path<String>,
     Query(patience): Query<Patience>,
 ) -> Result<Json<view::PairState>, Fault> {
-    node.pairing.show(&mailbox, seconds(Some(patience.wait_s), 0)).await.map(Json)
+    node.pairing.show(&mailbox, Duration::from_secs(patience.wait_s.min(NEWS))).await.map(Json)
 }
 
 /// Takes a code back.
