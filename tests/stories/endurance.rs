@@ -68,7 +68,7 @@ async fn asks_in_a_row_and_at_once_leave_no_error_and_no_memory_behind() {
 
     // A thousand at once: 64 in flight, the rest in the caller's own queue. One right behind the other: nothing of the last may be in the way.
     let at_once = asks.min(1000);
-    for _ in 0..BURSTS {
+    for burst in 0..BURSTS {
         let begun = Instant::now();
         let running: Vec<_> = (0..at_once)
             .map(|_| {
@@ -80,6 +80,9 @@ async fn asks_in_a_row_and_at_once_leave_no_error_and_no_memory_behind() {
             receipts.push(one.await.unwrap());
         }
         println!("{at_once} at once: {:?}, and then {:?} kB", begun.elapsed(), both.map(memory));
+        // The first one; each of the others brings as many receipts.
+        let (from, to) = (held[0][1], memory(pid));
+        assert!(burst > 0 || to < from + GROWTH, "Bob grew from {from} to {to} kB");
     }
     for id in &receipts {
         let check = verify(&alice.node.receipts.export(id).await.unwrap()).unwrap();
