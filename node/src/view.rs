@@ -300,7 +300,8 @@ pub struct Event {
     /// Dotted name, such as `agent.registered`.
     pub name: String,
     /// Details.
-    pub data: serde_json::Value,
+    #[schema(value_type = serde_json::Value)]
+    pub data: Box<serde_json::value::RawValue>,
 }
 
 /// One setting.

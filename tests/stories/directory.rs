@@ -78,7 +78,8 @@ async fn d4_an_agent_that_its_node_does_not_show_any_more_is_gone_at_once() {
     bob.stop().await;
     alice.node.directory.find("bees", None).await.unwrap();
     let Some(Heard::Event(event)) = events.next().await else { panic!("a gap") };
-    assert_eq!((event.name, &event.data["node"]), ("directory.lost", &json!(bob.node.whoami().await.unwrap().node)));
+    let data: Value = serde_json::from_str(event.data.get()).unwrap();
+    assert_eq!((event.name, &data["node"]), ("directory.lost", &json!(bob.node.whoami().await.unwrap().node)));
     alice.stop().await;
 }
 

@@ -4,7 +4,7 @@ use kos_tests::person::introduce;
 use kos_tests::shell::is_error;
 use kos_tests::{Lan, Person, Program, Shell, is_root, until};
 use node::bus::Heard;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn c16_a_path_says_why_it_is_the_best_and_a_ping_counts_what_comes_back() {
@@ -79,7 +79,10 @@ async fn l1_12_a_place_at_a_relay_is_told_on_the_bus_when_it_is_won_and_when_it_
     let ada = Person::new(&["--relay", &address]).await;
     let mut events = ada.node.bus.listen("relay.*", Some(0));
     let mut heard = async || match events.next().await {
-        Some(Heard::Event(event)) => (event.name, event.data["relay"].as_str().unwrap().to_owned()),
+        Some(Heard::Event(event)) => {
+            let data: Value = serde_json::from_str(event.data.get()).unwrap();
+            (event.name, data["relay"].as_str().unwrap().to_owned())
+        }
         other => panic!("{other:?}"),
     };
     let (name, node) = heard().await;

@@ -48,7 +48,7 @@ impl Events {
                 _ if terminal.json => format!("{}\n", event.data),
                 _ => {
                     let event: view::Event = serde_json::from_str(&event.data).map_err(Fault::internal)?;
-                    format!("{} {} {} {}\n", event.id, event.time, event.name, line(&event.data.to_string()))
+                    format!("{} {} {} {}\n", event.id, event.time, event.name, line(event.data.get()))
                 }
             };
             if !terminal.write(&shown)? {
@@ -56,5 +56,18 @@ impl Events {
             }
         }
         Ok(Answer::silent())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l1_12_what_a_contact_shares_is_shown_however_deep_it_is() {
+        let deepest = format!("{}{}", "[".repeat(127), "]".repeat(127));
+        let line = format!(r#"{{"id":1,"time":"now","name":"contact.event","data":{{"data":{deepest}}}}}"#);
+        let event: view::Event = serde_json::from_str(&line).expect("an event");
+        assert_eq!(event.data.get(), format!(r#"{{"data":{deepest}}}"#));
     }
 }

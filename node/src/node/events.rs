@@ -171,7 +171,7 @@ impl Node {
             if event.name == "contact.event" || !allowed.iter().any(|filter| fits(filter, event.name)) {
                 continue;
             }
-            let shared = Shared { name: event.name.to_owned(), data: CborBytes(event.data.to_string().into_bytes()) };
+            let shared = Shared { name: event.name.to_owned(), data: CborBytes(event.data.get().as_bytes().to_vec()) };
             let body = bytes::Bytes::from(shared.to_bytes());
             for node in self.outbound.connected() {
                 if self.outbound.is_contact(&node) {

@@ -19,8 +19,8 @@ const FORMAT: &str = "format";
 const CREATED: &str = "created";
 const CHECK: &[u8] = b"kos";
 
-/// Memory for pages, in bytes. A personal node's working set is a few megabytes.
-const CACHE: usize = 8 * 1024 * 1024;
+/// Memory for pages, in bytes. The system keeps the file's pages as well, and a larger cache here made no ask faster.
+const CACHE: usize = 1024 * 1024;
 
 /// One step from a format to the next.
 pub(crate) type Step = fn(&redb::WriteTransaction) -> Result<(), redb::Error>;

@@ -53,7 +53,8 @@ impl Calls {
         let calls = self.clone();
         tokio::spawn(async move {
             let told = parts.clone();
-            let work = async {
+            // A thousand may wait here at once: one place for what each holds, not one for each time that it is moved.
+            let work = Box::pin(async {
                 match calls.run(&target, &ask, None, deadline, &parts).await {
                     // What was shown a while ago may be elsewhere by now.
                     Err(fault) if known && may_have_moved(fault.refusal) => match calls.resolve(&address).await {
@@ -62,7 +63,7 @@ impl Calls {
                     },
                     ended => ended,
                 }
-            };
+            });
             let end = tokio::select! {
                 ended = tokio::time::timeout_at(deadline, work) => ended.unwrap_or_else(|_| Err(timed_out())),
                 // Nobody listens any more: dropping the work cancels the request.
