@@ -42,6 +42,7 @@ mod servers;
 mod shown;
 mod siege;
 mod streaming;
+mod sybils;
 mod thin_line;
 mod unread;
 mod watched;

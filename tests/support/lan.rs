@@ -1,7 +1,12 @@
 //! A local network of two machines, in network namespaces of its own that go with it.
 
+use std::fs::File;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::Command;
+use std::thread::{self, JoinHandle};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::program::path;
 use crate::{Program, Shell};
@@ -57,12 +62,39 @@ impl Lan {
         command
     }
 
+    /// A thread at one of the two machines: its sockets are there. What it starts is elsewhere.
+    ///
+    /// # Panics
+    /// When the system does not let it.
+    pub fn thread<T: Send + 'static>(
+        &self,
+        machine: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let there = File::open(Path::new("/run/netns").join(&self.names[machine])).unwrap();
+        thread::spawn(move || {
+            move_into_link_name_space(there.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            work()
+        })
+    }
+
     /// From now on this machine has a second address, from which nobody sends who does not say so.
     ///
     /// # Panics
     /// When the system does not let it.
     pub fn also_at(&self, machine: usize, address: &str) {
         ip(&["-n", &self.names[machine], "address", "add", &format!("{address}/24"), "dev", "eth0"]);
+    }
+
+    /// From now on this machine has another address, perhaps in a network of its own, and no other.
+    ///
+    /// # Panics
+    /// When the system does not let it.
+    pub fn renumber(&self, machine: usize, address: &str) {
+        let name = &self.names[machine];
+        ip(&["-n", name, "address", "flush", "dev", "eth0"]);
+        ip(&["-n", name, "address", "add", &format!("{address}/24"), "dev", "eth0"]);
+        ip(&["-n", name, "route", "add", "default", "dev", "eth0"]);
     }
 
     /// From now on no datagram leaves this machine.

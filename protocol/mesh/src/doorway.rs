@@ -191,6 +191,11 @@ impl Doorway {
         held(&self.origins).get(peer).copied()
     }
 
+    /// Whether a peer waits behind this relay, or has a circuit through it.
+    pub(crate) fn serves(&self, peer: &PeerId) -> bool {
+        self.places.as_ref().is_some_and(|places| held(places).serves(peer))
+    }
+
     /// Whether addresses like this one are counted: those of this machine mostly are not.
     pub(crate) fn counts(&self, ip: IpAddr) -> bool {
         self.gate().counts(ip)

@@ -1,6 +1,7 @@
-//! A peer that writes what it likes on a session stream, for tests of nodes that must not mind. Behind the feature `raw`.
+//! Peers that do and write what they like, for tests of nodes that must not mind. Behind the feature `raw`.
 
 mod gossip;
+mod sybil;
 
 use std::io;
 
@@ -15,6 +16,7 @@ use crate::peer::{keypair, peer_of};
 use crate::session::{Behaviour, Event, Wire};
 
 pub use gossip::{RawGossip, packet};
+pub use sybil::{Sybil, keys_around};
 
 /// One connection to a node, with our behaviour and nothing above it.
 pub struct Raw {

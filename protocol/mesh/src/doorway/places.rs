@@ -258,6 +258,12 @@ impl Places {
         }
     }
 
+    /// Whether it has a place here, or a circuit.
+    pub(crate) fn serves(&self, peer: &PeerId) -> bool {
+        let guest = self.places.get(peer).is_some_and(|place| place.held);
+        guest || self.circuits.keys().any(|(from, to)| from == peer || to == peer)
+    }
+
     /// Places that are held.
     pub(crate) fn used(&self, now: Instant) -> usize {
         self.places.values().filter(|place| place.held && place.until > now).count()

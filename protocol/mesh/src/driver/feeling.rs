@@ -26,6 +26,8 @@ const RELAY_EVERY: Duration = Duration::from_secs(10);
 const RELAY_ALIVE: Duration = Duration::from_millis(9500);
 /// After a change of the network everybody has this long.
 const AFTER_CHANGE: Duration = Duration::from_secs(3);
+/// Pings in a row without an answer, one each quarter of a minute, after which a connection that serves nothing is closed.
+const MUTE: u8 = 4;
 /// Ticks this late mean that this machine is too busy to blame others.
 const LATE: Duration = Duration::from_millis(1500);
 /// How long a connection may still carry what is on its way after its session has moved or ended.
@@ -52,19 +54,33 @@ pub(super) struct Feeling {
     /// Peers that we dialled through a relay, and until when a direct connection may come of it.
     hopes: HashMap<PeerId, Instant>,
     reversals: HashMap<PeerId, (ConnectionId, Instant)>,
+    /// Pings in a row that were not answered.
+    mute: HashMap<ConnectionId, u8>,
 }
 
 impl Feeling {
     pub(super) fn new(places: u32, now: Instant) -> Self {
-        let (checked, leaving, hopes, reversals) = Default::default();
+        let (checked, leaving, hopes, reversals, mute) = Default::default();
         let places = usize::try_from(places).unwrap_or(usize::MAX);
-        Self { places, ticked: now, busy_until: now, relays_at: now, checked, leaving, hopes, reversals }
+        Self { places, ticked: now, busy_until: now, relays_at: now, checked, leaving, hopes, reversals, mute }
     }
 
     /// A connection is gone.
     pub(super) fn closed(&mut self, connection: ConnectionId) {
         self.leaving.remove(&connection);
         self.checked.remove(&connection);
+        self.mute.remove(&connection);
+    }
+
+    /// A ping was answered or not. Says whether so many in a row were not.
+    fn is_mute(&mut self, connection: ConnectionId, answered: bool) -> bool {
+        if answered {
+            self.mute.remove(&connection);
+            return false;
+        }
+        let count = self.mute.entry(connection).or_default();
+        *count = count.saturating_add(1);
+        *count >= MUTE
     }
 
     /// A peer has no connection any more.
@@ -169,6 +185,16 @@ impl Driver {
                 self.swarm.behaviour_mut().pulse.check(peer, connection, ALIVE);
             }
             None => self.condemn(peer, connection),
+        }
+    }
+
+    /// libp2p's ping was answered or not. Each one is a use of the connection, so that one on which none is answered would never be idle,
+    /// and keep its place for ever.
+    pub(super) fn pinged(&mut self, peer: PeerId, connection: ConnectionId, answered: bool) {
+        let is_mute = self.feeling.is_mute(connection, answered);
+        let in_session = || node_of(&peer).is_some_and(|node| !self.shared.table.with(node).is_empty());
+        if is_mute && !in_session() && !self.doorway.serves(&peer) {
+            self.swarm.close_connection(connection);
         }
     }
 

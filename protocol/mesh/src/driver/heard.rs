@@ -143,6 +143,7 @@ impl Driver {
             }
             BehaviourEvent::Ping(event) => {
                 self.metrics.record(&event);
+                self.pinged(event.peer, event.connection, event.result.is_ok());
                 if let (Ok(rtt), Some(node)) = (event.result, node_of(&event.peer)) {
                     self.state.send_if_modified(|state| {
                         state.peers.get_mut(&node).is_some_and(|peer| peer.rtt.replace(rtt) != Some(rtt))
