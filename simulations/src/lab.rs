@@ -6,13 +6,14 @@
 //!
 //! # Layout
 //! - `enter`: into that world. `command`: other programs that are called. `trouble`: why something did not hold.
-//! - `net`, `router`, `delay`, `names`: the network. `program`, `person`: who is in it.
+//! - `net`, `router`, `gateway`, `delay`, `names`: the network. `program`, `person`: who is in it.
 //! - `stage`: a scenario set up. `play`: its steps. `capture`: what passes a server's network. `matrix`: every router with every other.
 
 mod capture;
 mod command;
 mod delay;
 mod enter;
+mod gateway;
 mod matrix;
 mod names;
 mod net;

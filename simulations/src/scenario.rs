@@ -23,6 +23,7 @@
 //! [[home]]
 //! name = "south"
 //! nat = "full-cone"
+//! upnp = false               # true: its router opens ports when it is asked; wants the program `miniupnpd`
 //!
 //! [[node]]
 //! name = "alice"

@@ -43,6 +43,8 @@ fn every_built_in_file_is_a_scenario() {
     assert_eq!(long, ["sleep", "sleep-asking"], "everything else is run when nothing is said");
     let sleep = std::path::Path::new(folder).join("long/sleep-ten-minutes.toml");
     assert!(Scenario::read(&sleep).expect("a scenario").is_long());
+    let upnp = std::path::Path::new(folder).join("apart/upnp.toml");
+    assert!(Scenario::read(&upnp).expect("a scenario").homes.iter().any(|home| home.upnp));
     for file in files {
         let read = Scenario::read(&file.path()).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(Some(&read), Scenario::named(&read.name).as_ref());

@@ -152,3 +152,11 @@ fn n10_a_planted_fault_ends_with_a_failure_and_a_mistake_with_its_line() {
         assert_eq!((exit, &report["failed"]), (1, &1.into()), "{report}");
     }
 }
+
+#[test]
+fn k16_a_router_that_opens_a_port_makes_a_node_reachable_behind_a_symmetric_nat() {
+    let story = "k16_a_router_that_opens_a_port_makes_a_node_reachable_behind_a_symmetric_nat";
+    if can(story) && has(story, "miniupnpd") {
+        play(&[concat!(env!("CARGO_MANIFEST_DIR"), "/../simulations/scenarios/apart/upnp.toml")]);
+    }
+}

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 
 use super::command::{inside, ip, run, system};
 use super::router::rules;
-use super::{Trouble, delay};
+use super::{Trouble, delay, gateway};
 use crate::scenario::{Internet, Nat};
 
 /// The namespace of the internet; no place can be called so.
@@ -36,6 +36,8 @@ pub(super) struct Net {
     /// Numbers of places between which nothing passes.
     cuts: BTreeSet<(u8, u8)>,
     shuttle: Option<Child>,
+    /// Beside the router of each home that opens ports.
+    gateways: BTreeMap<String, Child>,
 }
 
 impl Place {
@@ -97,6 +99,11 @@ fn namespace(name: &str) -> Result<(), Trouble> {
     set(name, "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; echo 0 > /proc/sys/net/ipv4/conf/all/rp_filter")
 }
 
+fn end(mut program: Child) {
+    let _gone = program.kill();
+    let _gone = program.wait();
+}
+
 /// Gives a machine its address, and a way out.
 fn number(name: &str, place: Place, host: u8) -> Result<(), Trouble> {
     ip(&format!("-n {name} address add {}/24 dev eth0", place.behind(host)))?;
@@ -108,7 +115,13 @@ impl Net {
     pub(super) fn new(internet: Internet) -> Result<Self, Trouble> {
         namespace(INTERNET)?;
         set(INTERNET, "echo 1 > /proc/sys/net/ipv4/ip_forward")?;
-        let mut net = Self { places: BTreeMap::new(), guests: BTreeMap::new(), cuts: BTreeSet::new(), shuttle: None };
+        let mut net = Self {
+            places: BTreeMap::new(),
+            guests: BTreeMap::new(),
+            cuts: BTreeSet::new(),
+            shuttle: None,
+            gateways: BTreeMap::new(),
+        };
         if internet.delay_ms > 0 {
             net.shuttle = Some(delay::start(INTERNET, internet.delay_ms)?);
             ip(&format!("-n {INTERNET} route add default dev {} table 100", delay::DEVICE))?;
@@ -218,7 +231,17 @@ impl Net {
         if let Some(place) = self.places.get_mut(home) {
             place.moved += 1;
         }
-        self.wire(home)
+        self.wire(home)?;
+        // Its router begins anew, and has forgotten what it has opened.
+        if self.gateways.contains_key(home) { self.open_ports(home) } else { Ok(()) }
+    }
+
+    /// From now on the router of a home opens ports for who asks inside.
+    pub(super) fn open_ports(&mut self, home: &str) -> Result<(), Trouble> {
+        self.gateways.remove(home).into_iter().for_each(end);
+        filter(home, gateway::RULES)?;
+        self.gateways.insert(home.to_owned(), gateway::start(home)?);
+        Ok(())
     }
 
     /// Whether packets pass between these places.
@@ -260,10 +283,7 @@ impl Net {
 
 impl Drop for Net {
     fn drop(&mut self) {
-        if let Some(mut shuttle) = self.shuttle.take() {
-            let _gone = shuttle.kill();
-            let _gone = shuttle.wait();
-        }
+        self.shuttle.take().into_iter().chain(std::mem::take(&mut self.gateways).into_values()).for_each(end);
         // Several scenarios may follow each other in one world.
         for name in std::fs::read_dir(Path::new("/run/netns")).into_iter().flatten().filter_map(Result::ok) {
             let _gone = run(system("ip").args(["netns", "delete"]).arg(name.file_name()));

@@ -10,7 +10,7 @@ pub(super) const PORT: u16 = 4711;
 const OTHER: u16 = 51_001;
 
 /// The rules. What nobody behind it has asked for is dropped and not answered: an answer, or a packet that the router takes for itself,
-/// would spoil a hole that is punched a moment later.
+/// would spoil a hole that is punched a moment later. What the router itself has turned inwards passes.
 pub(super) fn rules(nat: Nat, outside: Ipv4Addr, first: Ipv4Addr) -> String {
     let out = match nat {
         Nat::Open => return String::new(),
@@ -39,6 +39,7 @@ pub(super) fn rules(nat: Nat, outside: Ipv4Addr, first: Ipv4Addr) -> String {
            }}
            chain pass {{ type filter hook forward priority filter; policy drop; {pass}
              ct state established,related accept
+             ct status dnat accept
              iifname \"lan\" accept
            }}
            chain own {{ type filter hook input priority filter; policy accept; iifname \"wan\" ct state new drop

@@ -67,6 +67,9 @@ impl Stage {
         }
         for home in &scenario.homes {
             stage.net.place(home.name.as_ref(), Some(home.nat), home.carrier)?;
+            if home.upnp {
+                stage.net.open_ports(home.name.as_ref())?;
+            }
         }
         for node in &scenario.nodes {
             let told = |name: &String| match &node.relays {

@@ -41,6 +41,9 @@ pub struct Home {
     pub nat: Nat,
     /// What a second router does, that of the provider, which gives one public address to many homes.
     pub carrier: Option<Nat>,
+    /// Whether its router opens ports for who asks inside, with UPnP: by the program `miniupnpd`.
+    #[serde(default)]
+    pub upnp: bool,
 }
 
 /// What a router does with packets. RFC 4787 has the words: a mapping depends on the far end or not, and so does the filter.
