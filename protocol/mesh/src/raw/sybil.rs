@@ -1,5 +1,6 @@
 //! Peers whose keys were made to lie around one key of the DHT, and who name nobody but each other.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use libp2p::kad::store::{MemoryStore, RecordStore as _};
 use libp2p::kad::{self, BucketInserts, KBucketKey, Mode, ProviderRecord, RecordKey, StoreInserts};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::DialOpts;
-use libp2p::swarm::{NetworkBehaviour, Swarm};
-use libp2p::{Multiaddr, SwarmBuilder, identify, noise, tcp, yamux};
+use libp2p::swarm::{NetworkBehaviour, Swarm, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, SwarmBuilder, identify, noise, tcp, yamux};
 
 use crate::lookups::PROTOCOL;
 use crate::peer::{keypair, peer_of};
@@ -55,6 +56,7 @@ impl Sybil {
             let me = pair.public().to_peer_id();
             let mut config = kad::Config::new(PROTOCOL);
             config.set_record_filtering(StoreInserts::FilterBoth).set_kbucket_inserts(BucketInserts::Manual);
+            config.set_periodic_bootstrap_interval(None);
             let mut kad = kad::Behaviour::with_config(me, MemoryStore::new(me), config);
             kad.set_mode(Some(Mode::Server));
             for (other, at) in like.iter().filter(|(other, _)| peer_of(*other) != me).take(NAMED) {
@@ -76,17 +78,29 @@ impl Sybil {
 
     /// Stays with these, each ending in `/p2p/PEER`, and answers whoever comes, until it is dropped.
     pub async fn stay_with(mut self, victims: &[Multiaddr]) {
+        let named = |victim: &Multiaddr| match victim.iter().last() {
+            Some(Protocol::P2p(peer)) => Some((peer, victim.clone())),
+            _ => None,
+        };
+        let victims: BTreeMap<PeerId, Multiaddr> = victims.iter().filter_map(named).collect();
         let mut again = tokio::time::interval(AGAIN);
         loop {
             tokio::select! {
                 _ = again.tick() => {
-                    for victim in victims {
-                        let Some(Protocol::P2p(peer)) = victim.iter().last() else { continue };
+                    for (peer, victim) in &victims {
                         // One that is there already is not dialled, and one that is away is tried the next time.
-                        let _dialled = self.0.dial(DialOpts::peer_id(peer).addresses(vec![victim.clone()]).build());
+                        let _dialled = self.0.dial(DialOpts::peer_id(*peer).addresses(vec![victim.clone()]).build());
                     }
                 }
-                _ = self.0.select_next_some() => {}
+                event = self.0.select_next_some() => {
+                    // Its table asks its like who else there is: it knows that, and needs its files for others.
+                    if let SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } = event
+                        && endpoint.is_dialer()
+                        && !victims.contains_key(&peer_id)
+                    {
+                        let _gone = self.0.disconnect_peer_id(peer_id);
+                    }
+                }
             }
         }
     }
