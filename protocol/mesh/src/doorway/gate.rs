@@ -88,6 +88,12 @@ struct Count {
     open: usize,
 }
 
+impl Count {
+    fn all(self) -> usize {
+        self.handshakes + self.open
+    }
+}
+
 /// The gate. A connection is begun, opened and ended here by the address from which it came.
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -135,7 +141,8 @@ impl Gate {
         let (here, there) = (self.hosts.entry(ip).or_default(), self.networks.entry(network).or_default());
         let [of_host, of_network] = self.limits.handshakes;
         let [host_open, network_open] = self.limits.open;
-        let turned = if here.open >= host_open || there.open >= network_open {
+        // Those whose handshake is under way will be open in a moment.
+        let turned = if here.all() >= host_open || there.all() >= network_open {
             Some(Turned::Crowded)
         } else if here.handshakes >= of_host || there.handshakes >= of_network {
             Some(Turned::Handshakes)
@@ -288,6 +295,7 @@ mod tests {
             gate.opened(from);
             gate.knock(from, now).expect("let in");
         }
+        assert_eq!((gate.open(), gate.knock(from, now)), (4, Err(Turned::Crowded)), "four more are under way");
         for _ in 0..4 {
             gate.opened(from);
         }
