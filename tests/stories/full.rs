@@ -69,8 +69,15 @@ impl Told {
 }
 
 async fn store_is(home: &Path, how: &str) {
+    let mut last = String::new();
     until(&format!("the store to be {how}"), async || {
-        get(home, "/v1/status").await["health"]["store"].as_str().unwrap().starts_with(how).then_some(())
+        let status = get(home, "/v1/status").await;
+        let now = status["health"]["store"].as_str().unwrap();
+        if now != last {
+            println!("the store is {now}");
+            now.clone_into(&mut last);
+        }
+        now.starts_with(how).then_some(())
     })
     .await;
 }

@@ -11,12 +11,15 @@ use crate::audit::{self, Condition};
 use crate::error::StoreError;
 use crate::file::Content;
 use crate::store::lock;
-use crate::view::{Shared, Tx, View};
+use crate::table::ROW;
+use crate::view::{Overlay, Shared, Tx, View};
 
 /// Changes in one commit. More would make the first of them wait longer than a disk's own flush takes.
 const BATCH: usize = 64;
 /// How long a batch may gather. While a commit is flushed the next batch gathers by itself, so nobody ever waits for company.
 const GATHER: Duration = Duration::from_millis(2);
+/// Bytes that a row may take beside its own: a new page for it, and for each of those above it.
+const PAGES: usize = 3 * 4096;
 
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Change = Box<dyn FnOnce(Result<&mut Tx, StoreError>) -> (bool, Answer) + Send>;
@@ -73,7 +76,7 @@ impl Job {
 pub struct Trouble {
     /// Why.
     pub error: StoreError,
-    /// Bytes that found no room on a full disk: that fewer are written proves nothing. Zero for any other error.
+    /// Bytes that found no room on a full disk, as [`room_of`] counts them: that fewer are written proves nothing. Zero for any other error.
     pub size: usize,
 }
 
@@ -89,6 +92,13 @@ impl Trouble {
             }
         }
     }
+}
+
+/// Bytes that a commit may need. What needs more than a row can have counts as that, so that one row can try it.
+fn room_of(rows: &Overlay) -> usize {
+    let room =
+        |((_, key), value): (&(_, Vec<u8>), &Option<Vec<u8>>)| PAGES + key.len() + value.as_ref().map_or(0, Vec::len);
+    rows.iter().map(room).sum::<usize>().min(ROW)
 }
 
 pub(crate) struct Writer {
@@ -129,9 +139,7 @@ impl Writer {
             let Ok(job) = waiting.try_recv() else { break };
             answers.extend(job.run(&mut tx));
         }
-        let bytes =
-            |((_, key), value): (&(_, Vec<u8>), &Option<Vec<u8>>)| key.len() + value.as_ref().map_or(0, Vec::len);
-        let size: usize = tx.batch().iter().map(bytes).sum();
+        let size = room_of(tx.batch());
         let committed = if tx.batch().is_empty() { Ok(()) } else { self.commit(tx) };
         self.trouble.send_if_modified(|trouble| Trouble::settle(trouble, &committed, size));
         for answer in answers {
@@ -151,5 +159,22 @@ impl Writer {
             tracing::warn!(%error, "the anchor of the audit log could not be written");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Table;
+
+    #[test]
+    fn many_small_rows_need_more_room_than_one_of_their_size_and_no_more_than_a_row_has() {
+        let rows = |count: usize, size: usize| {
+            let row = |number: usize| ((Table::Check, number.to_be_bytes().to_vec()), Some(vec![0; size]));
+            room_of(&(0..count).map(row).collect())
+        };
+        assert!(rows(10, 10) > rows(1, 100) + 9 * 4096, "each may be on a page of its own");
+        assert_eq!(rows(64, ROW), ROW);
+        assert_eq!(rows(0, 0), 0, "nothing is written, and proves nothing");
     }
 }
