@@ -76,7 +76,7 @@ impl Job {
 pub struct Trouble {
     /// Why.
     pub error: StoreError,
-    /// Bytes that found no room on a full disk, as [`room_of`] counts them: that fewer are written proves nothing. Zero for any other error.
+    /// Bytes that found no room on a full disk, with the pages for them: that fewer are written proves nothing. Zero for any other error.
     pub size: usize,
 }
 
