@@ -233,10 +233,6 @@ for number in itertools.count():
     time.sleep(0.002)
 "#;
 
-/// The page at the first argument.
-const PAGE: &str =
-    "import sys, urllib.request as u; sys.stdout.buffer.write(u.urlopen(sys.argv[1], timeout=60).read())";
-
 /// `FLOOD=10000` runs it in full.
 #[test]
 fn x3_a_node_answers_its_contacts_while_one_address_floods_it_with_connections() {
@@ -265,9 +261,9 @@ fn x3_a_node_answers_its_contacts_while_one_address_floods_it_with_connections()
     alice.ok(&["contact", "add", &bob.ticket(), "--as", "bob"]);
     let ask = || alice.ok(&["ask", "bob/house", "where is the key?"]);
     eventually("an answer", || (alice.json(&["ask", "bob/house", "where is the key?"]).1 == 0).then_some(()));
-    let page = format!("http://{}/metrics", text(&bob.ok(&["status"])["metrics"]));
+    let metrics = text(&bob.ok(&["status"])["metrics"]);
     let turned = || {
-        let page = String::from_utf8(python(0, PAGE, &[&page]).output().unwrap().stdout).unwrap();
+        let page = lan.metrics(0, &metrics);
         let line = "kos_door_refusals_total{what=\"connection\",reason=\"banned_address\"} ";
         page.lines().find_map(|shown| shown.strip_prefix(line)).map_or(0, |count| count.parse::<u64>().unwrap())
     };

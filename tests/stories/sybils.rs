@@ -1,7 +1,6 @@
 //! One who makes hundreds of peers with keys of his choice, around the key at which an agent is found: the programs they come to keep
 //! their size and have few of them in their tables, whoever asks a contact is answered, and his address is sent away.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use klp::NodeId;
 use klp::statement::card::tag_key;
-use kos_tests::{Lan, Shell, eventually, has, is_root, memory};
+use kos_tests::{Lan, Shell, eventually, is_root, memory};
 use mesh::Multiaddr;
 use mesh::raw::{Sybil, keys_around};
 
@@ -31,7 +30,7 @@ const AGENT: &str = "bees";
 #[test]
 fn x3_sybils_around_a_key_cost_little_contacts_are_answered_and_their_address_is_sent_away() {
     let story = "x3_sybils_around_a_key_cost_little_contacts_are_answered_and_their_address_is_sent_away";
-    if !is_root(story) || !has(story, "python3") {
+    if !is_root(story) {
         return;
     }
     let count: usize = std::env::var("SYBILS").map_or(400, |said| said.parse().unwrap());
@@ -106,7 +105,7 @@ fn x3_sybils_around_a_key_cost_little_contacts_are_answered_and_their_address_is
     let metrics = said["metrics"].as_str().unwrap().to_owned();
     // Several lines may begin so.
     let figure = |line: &str| {
-        let page = page(&lan, &metrics);
+        let page = lan.metrics(0, &metrics);
         let shown = page.lines().filter(|shown| shown.starts_with(line)).filter_map(|shown| shown.rsplit(' ').next());
         shown.map(|count| count.parse::<u64>().unwrap()).sum::<u64>()
     };
@@ -157,12 +156,4 @@ fn x3_sybils_around_a_key_cost_little_contacts_are_answered_and_their_address_is
     for person in [&alice, &bob] {
         person.ok(&["down"]);
     }
-}
-
-/// The page of metrics at the first machine.
-fn page(lan: &Lan, metrics: &str) -> String {
-    let url = format!("http://{metrics}/metrics");
-    let code = "import sys, urllib.request as u; sys.stdout.buffer.write(u.urlopen(sys.argv[1], timeout=60).read())";
-    let output = lan.command(0, Path::new("python3")).args(["-c", code, &url]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap()
 }

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::program::path;
-use crate::{Program, Shell};
+use crate::{Program, Shell, get};
 
 /// Two namespaces with one wire between them and nothing else. Needs root.
 pub struct Lan {
@@ -76,6 +76,15 @@ impl Lan {
             move_into_link_name_space(there.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
             work()
         })
+    }
+
+    /// The page of metrics of a program at one of the two machines, which shows it at this address of its own.
+    ///
+    /// # Panics
+    /// When nobody answers there.
+    pub fn metrics(&self, machine: usize, address: &str) -> String {
+        let address = address.to_owned();
+        self.thread(machine, move || get(&address, "/metrics").1).join().unwrap()
     }
 
     /// From now on this machine has a second address, from which nobody sends who does not say so.
