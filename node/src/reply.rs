@@ -65,6 +65,11 @@ impl Reply {
         }
     }
 
+    /// The same for what whoever asked has carried for somebody else and could not read.
+    pub(crate) fn refuse_carried(self, refusal: Refusal) {
+        self.session.refuse_carried(refusal, refusal.message());
+    }
+
     fn end(self, answer: Option<codec::Bytes>, refusal: Option<u64>, message: &str) {
         let Some(Sealed { writer, path }) = self.sealed else { return };
         let cut = message.floor_char_boundary(limits::TEXT);

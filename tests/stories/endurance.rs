@@ -16,6 +16,8 @@ const GROWTH: u64 = 16 * 1024;
 const FULL: usize = 1000;
 /// Kilobytes that it may grow by afterwards, in nine times as many: less than half of one for each. The list of receipts here is a part of it.
 const FLAT: u64 = 4 * 1024;
+/// Kilobytes that whoever asks many at once may grow by: what is in flight and in its queue, and what the allocator keeps of it.
+const AT_ONCE: u64 = 48 * 1024;
 /// How often many ask at once.
 const BURSTS: usize = 3;
 /// So many asks are many.
@@ -90,6 +92,8 @@ async fn asks_in_a_row_and_at_once_leave_no_error_and_no_memory_behind() {
         let (from, to) = (held[0][1], memory(pid));
         assert!(burst > 0 || to < from + GROWTH, "Bob grew from {from} to {to} kB");
     }
+    let (from, to) = (held[held.len() - 1][0], memory(std::process::id().into()));
+    assert!(!alone || to < from + AT_ONCE, "Alice grew from {from} to {to} kB by asking many at once");
     for id in &receipts {
         let check = verify(&alice.node.receipts.export(id).await.unwrap()).unwrap();
         assert!(check.valid && check.state == "acknowledged", "{check:?}");

@@ -16,19 +16,19 @@ use serde_json::Value;
 /// What a program may grow by whatever one peer sends it, in kilobytes.
 const GROWTH: u64 = 48 * 1024;
 /// Longest time until a peer is sent away, on a busy machine.
-const GONE: Duration = Duration::from_secs(20);
+pub(crate) const GONE: Duration = Duration::from_secs(20);
 /// The slowest of a hundred answers may take so long meanwhile.
-const SLOW: Duration = Duration::from_secs(2);
+pub(crate) const SLOW: Duration = Duration::from_secs(2);
 /// Messages in each piece of a flood, and how often a piece goes out: 10,000 a second.
 const PIECE: u64 = 100;
 const EVERY: Duration = Duration::from_millis(10);
 
 /// How long each of many took.
 #[derive(Default)]
-struct Times(Vec<Duration>);
+pub(crate) struct Times(Vec<Duration>);
 
 impl Times {
-    fn at(&mut self, percent: usize) -> Duration {
+    pub(crate) fn at(&mut self, percent: usize) -> Duration {
         self.0.sort_unstable();
         self.0[(self.0.len() - 1) * percent / 100]
     }
@@ -39,7 +39,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Works on while `over` is false, at least twenty times, and says how long each time took.
-async fn timed(over: &AtomicBool, mut work: impl AsyncFnMut()) -> Times {
+pub(crate) async fn timed(over: &AtomicBool, mut work: impl AsyncFnMut()) -> Times {
     let mut times = Times::default();
     while !over.load(Ordering::Relaxed) || times.0.len() < 20 {
         let begun = Instant::now();

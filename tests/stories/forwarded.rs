@@ -217,7 +217,7 @@ async fn k15_a_carrier_refuses_by_name_what_it_may_not_or_need_not_carry() {
 #[tokio::test(flavor = "multi_thread")]
 async fn k15_a_target_says_its_key_to_contacts_and_answers_only_what_may_be_carried() {
     let (bob, alice) = (Puppet::open(151).await, Puppet::open(152).await);
-    let carol = Person::new(&[]).await;
+    let carol = Person::new(&["--metrics", "127.0.0.1:0"]).await;
     carol.node.contacts.add(&bob.ticket(), "bob").await.unwrap();
     let node = bob.meet(&carol).await;
     alice.meet(&carol).await;
@@ -277,6 +277,8 @@ async fn k15_a_target_says_its_key_to_contacts_and_answers_only_what_may_be_carr
     for (change, refusal) in spoiled {
         assert_eq!(asks(kind::PING, change).await, Err(refusal));
     }
+    let held = carol.figure("kos_door_refusals_total{what=\"session\",reason=\"request\"}").await;
+    assert_eq!(held, 0, "Bob cannot know what is wrong inside");
     carol.stop().await;
 }
 

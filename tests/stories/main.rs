@@ -25,6 +25,7 @@ mod later;
 mod local_api;
 mod lost;
 mod observed;
+mod offenders;
 mod offered;
 mod operators;
 mod paired;

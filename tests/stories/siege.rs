@@ -25,7 +25,7 @@ pub(crate) struct Siege {
     pub(crate) pid: u64,
     pub(crate) node: NodeId,
     pub(crate) address: Multiaddr,
-    metrics: String,
+    pub(crate) metrics: String,
 }
 
 impl Siege {
@@ -83,17 +83,22 @@ pub(crate) struct Mallory {
     key: SecretKey,
     raw: Raw,
     node: NodeId,
-    nonce: u8,
+    nonce: u64,
 }
 
 impl Mallory {
     pub(crate) async fn stream(&mut self) -> RawStream {
-        self.raw.open(self.node).await.unwrap()
+        self.try_stream().await.unwrap()
+    }
+
+    pub(crate) async fn try_stream(&mut self) -> std::io::Result<RawStream> {
+        self.raw.open(self.node).await
     }
 
     fn fresh(&mut self, time: Timestamp) -> Fresh {
         self.nonce += 1;
-        Fresh { nonce: [self.nonce; 16], now: time, session: [self.nonce; 16], memory: [1; 8] }
+        let nonce = u128::from(self.nonce).to_be_bytes();
+        Fresh { nonce, now: time, session: nonce, memory: [1; 8] }
     }
 
     /// The bytes of a Hello that holds, changed before it is signed.
@@ -131,7 +136,7 @@ pub(crate) fn greets(hello: impl Into<Vec<u8>>) -> Vec<u8> {
 }
 
 /// The reason of the bye that ends the stream, or of the first error before it.
-async fn reason(stream: &mut RawStream, of: Kind) -> Option<Refusal> {
+pub(crate) async fn reason(stream: &mut RawStream, of: Kind) -> Option<Refusal> {
     let reading = async {
         loop {
             let Ok(frame) = stream.next().await else { return None };
@@ -173,6 +178,19 @@ fn malleated(mut statement: Vec<u8>) -> Vec<u8> {
         carry >>= 8;
     }
     statement
+}
+
+/// A Hello under the key of these first, thirty middle and last bytes, with the neutral point as R, and S = 0: under that point as key it holds
+/// for every message where nobody looks at the order.
+fn under(mallory: &mut Mallory, [first, middle, last]: [u8; 3]) -> Vec<u8> {
+    let (own, key) = (*mallory.key.did().key(), [&[first][..], &[middle; 30], &[last]].concat());
+    let mut hello = mallory.hello();
+    while let Some(at) = hello.windows(32).position(|part| part == own) {
+        hello[at..at + 32].copy_from_slice(&key);
+    }
+    let at = hello.len() - 64;
+    hello[at..].copy_from_slice(&[&[1][..], &[0; 63]].concat());
+    greets(hello)
 }
 
 const SHAPES: &[Shape] = &[
@@ -239,18 +257,9 @@ const SHAPES: &[Shape] = &[
     ("a signature of the same point that is not reduced", Kind::Bye, Refusal::Signature, |m| {
         greets(malleated(m.hello()))
     }),
-    ("a signature of nobody under a key of small order", Kind::Bye, Refusal::Malformed, |m| {
-        // The neutral point as key and as R, and S = 0: holds for every message where nobody looks at the order.
-        let neutral = [&[1][..], &[0; 31]].concat();
-        let mut hello = m.hello();
-        let key = *m.key.did().key();
-        while let Some(at) = hello.windows(32).position(|part| part == key) {
-            hello[at..at + 32].copy_from_slice(&neutral);
-        }
-        let at = hello.len() - 64;
-        hello[at..].copy_from_slice(&[&neutral[..], &[0; 32]].concat());
-        greets(hello)
-    }),
+    ("a signature of nobody under a key of small order", Kind::Bye, Refusal::Malformed, |m| under(m, [1, 0, 0])),
+    // The modulus and one, which is one where nobody looks.
+    ("the same key in a form that is not reduced", Kind::Bye, Refusal::Malformed, |m| under(m, [0xee, 0xff, 0x7f])),
     ("a statement of another domain", Kind::Bye, Refusal::Signature, |m| {
         let revocation = Revocation {
             issuer: OwnerId(m.key.did()),

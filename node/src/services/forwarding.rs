@@ -91,6 +91,12 @@ impl Forwarding {
         reply.refuse(refusal, refusal.message());
     }
 
+    /// Says no to whoever carries what cannot be taken, and may not know why.
+    async fn refuse_carried(&self, carrier: &Principal, refusal: Refusal, reply: Reply) {
+        self.principals.refused(Some(carrier), kind::FORWARD, refusal).await;
+        reply.refuse_carried(refusal);
+    }
+
     /// Something for this node has been carried here.
     async fn take(&self, inbound: &Inbound, from: NodeId, carrier: &Principal, forward: Forward, reply: Reply) {
         // Only those whom the owner knows bring anything: whoever is behind it is found out only by opening it.
@@ -117,13 +123,13 @@ impl Forwarding {
         });
         let (node, answer, caller) = match vouched {
             Ok(vouched) => vouched,
-            Err(refusal) => return self.refuse(carrier, refusal, reply).await,
+            Err(refusal) => return self.refuse_carried(carrier, refusal, reply).await,
         };
         let Ok(entropy) = entropy::bytes() else {
             return reply.refuse(Refusal::Internal, Refusal::Internal.message());
         };
         let Ok(writer) = Writer::new(&export, &answer, entropy) else {
-            return self.refuse(carrier, Refusal::Malformed, reply).await;
+            return self.refuse_carried(carrier, Refusal::Malformed, reply).await;
         };
         let hops = path.len();
         self.bus.say("forward.taken", json!({ "from": from.to_string(), "caller": node.to_string(), "hops": hops }));

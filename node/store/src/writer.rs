@@ -81,24 +81,35 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// After a commit of `size` bytes. Says whether it has begun or ended.
-    fn settle(trouble: &mut Option<Self>, committed: &Result<(), StoreError>, size: usize) -> bool {
+    /// After a commit. Says whether it has begun or ended.
+    fn settle(trouble: &mut Option<Self>, committed: &Result<(), StoreError>, size: Size) -> bool {
         let known = trouble.as_ref().map_or(0, |known| known.size);
         match committed {
-            Ok(()) => size > 0 && size >= known && trouble.take().is_some(),
+            Ok(()) => size.least > 0 && size.least >= known && trouble.take().is_some(),
             Err(error) => {
-                let size = if matches!(error, StoreError::Full) { size.max(known) } else { known };
+                let size = if matches!(error, StoreError::Full) { size.most.max(known) } else { known };
                 trouble.replace(Self { error: error.clone(), size }).is_none()
             }
         }
     }
 }
 
-/// Bytes that a commit may need. What needs more than a row can have counts as that, so that one row can try it.
-fn room_of(rows: &Overlay) -> usize {
-    let room =
-        |((_, key), value): (&(_, Vec<u8>), &Option<Vec<u8>>)| PAGES + key.len() + value.as_ref().map_or(0, Vec::len);
-    rows.iter().map(room).sum::<usize>().min(ROW)
+/// Bytes that a commit needs, neither counted as more than a row can have, so that one row can try it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    /// With every row on pages that others have made room on: what has been written proves no more.
+    least: usize,
+    /// With new pages for each row: what has found no room may have needed as much.
+    most: usize,
+}
+
+impl Size {
+    fn of(rows: &Overlay) -> Self {
+        let bytes =
+            |((_, key), value): (&(_, Vec<u8>), &Option<Vec<u8>>)| key.len() + value.as_ref().map_or(0, Vec::len);
+        let least = rows.iter().map(bytes).sum::<usize>();
+        Self { least: least.min(ROW), most: (least + rows.len() * PAGES).min(ROW) }
+    }
 }
 
 pub(crate) struct Writer {
@@ -121,7 +132,8 @@ impl Writer {
             match self.content.base() {
                 Ok(base) => self.batch(Tx::new(View::new(self.shared.clone(), base)), first, &mut waiting),
                 Err(error) => {
-                    self.trouble.send_if_modified(|trouble| Trouble::settle(trouble, &Err(error.clone()), 0));
+                    self.trouble
+                        .send_if_modified(|trouble| Trouble::settle(trouble, &Err(error.clone()), Size::default()));
                     first.refuse(error);
                 }
             }
@@ -139,7 +151,7 @@ impl Writer {
             let Ok(job) = waiting.try_recv() else { break };
             answers.extend(job.run(&mut tx));
         }
-        let size = room_of(tx.batch());
+        let size = Size::of(tx.batch());
         let committed = if tx.batch().is_empty() { Ok(()) } else { self.commit(tx) };
         self.trouble.send_if_modified(|trouble| Trouble::settle(trouble, &committed, size));
         for answer in answers {
@@ -167,14 +179,26 @@ mod tests {
     use super::*;
     use crate::table::Table;
 
+    fn size(count: usize, bytes: usize) -> Size {
+        let row = |number: usize| ((Table::Check, number.to_be_bytes().to_vec()), Some(vec![0; bytes]));
+        Size::of(&(0..count).map(row).collect())
+    }
+
     #[test]
-    fn many_small_rows_need_more_room_than_one_of_their_size_and_no_more_than_a_row_has() {
-        let rows = |count: usize, size: usize| {
-            let row = |number: usize| ((Table::Check, number.to_be_bytes().to_vec()), Some(vec![0; size]));
-            room_of(&(0..count).map(row).collect())
-        };
-        assert!(rows(10, 10) > rows(1, 100) + 9 * 4096, "each may be on a page of its own");
-        assert_eq!(rows(64, ROW), ROW);
-        assert_eq!(rows(0, 0), 0, "nothing is written, and proves nothing");
+    fn many_small_rows_may_need_more_room_than_one_of_their_size_and_no_more_than_a_row_has() {
+        assert!(size(10, 10).most > size(1, 100).most + 9 * 4096, "each may be on a page of its own");
+        assert_eq!((size(64, ROW).least, size(64, ROW).most), (ROW, ROW));
+        assert_eq!((size(0, 0).least, size(0, 0).most), (0, 0), "nothing is written, and proves nothing");
+    }
+
+    #[test]
+    fn what_found_no_room_is_over_when_as_many_bytes_have_and_not_when_many_rows_have() {
+        let mut trouble = None;
+        assert!(Trouble::settle(&mut trouble, &Err(StoreError::Full), size(2, 20_000)));
+        assert!(!Trouble::settle(&mut trouble, &Ok(()), size(8, 100)), "they may all have gone on one page");
+        let needed = trouble.as_ref().map_or(0, |trouble| trouble.size);
+        assert!(!Trouble::settle(&mut trouble, &Ok(()), size(1, needed - 9)));
+        assert!(Trouble::settle(&mut trouble, &Ok(()), size(1, needed - 8)), "with its key it is as large");
+        assert!(trouble.is_none());
     }
 }

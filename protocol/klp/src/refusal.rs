@@ -76,6 +76,11 @@ refusals! {
 }
 
 impl Refusal {
+    /// What no request of a program that keeps to the protocol is refused for.
+    pub const OFFENCES: [Self; 2] = [Self::Malformed, Self::Signature];
+    /// What never ends a session of such a program, or keeps it from beginning.
+    pub const GRAVE: [Self; 5] = [Self::Malformed, Self::Signature, Self::TooLarge, Self::NotForMe, Self::Replay];
+
     /// The refusal with this number; a number from a newer version counts as [`Refusal::Failed`].
     pub fn from_number(number: u16) -> Self {
         Self::ALL.iter().copied().find(|refusal| refusal.number() == number).unwrap_or(Self::Failed)

@@ -137,8 +137,16 @@ impl Reply {
         self.link.respond(self.id, body);
     }
 
-    /// No answer, but a reason; `message` is cut after 512 bytes.
-    pub fn refuse(mut self, refusal: Refusal, message: &str) {
+    /// No answer, but a reason; `message` is cut after 512 bytes. An [offence](Refusal::OFFENCES) is held against the peer.
+    pub fn refuse(self, refusal: Refusal, message: &str) {
+        if Refusal::OFFENCES.contains(&refusal) {
+            self.link.blame();
+        }
+        self.refuse_carried(refusal, message);
+    }
+
+    /// The same for a question that the peer has carried for somebody else, sealed, so that it cannot know what is wrong with it.
+    pub fn refuse_carried(mut self, refusal: Refusal, message: &str) {
         self.answered = true;
         self.link.refuse(self.id, refusal, message);
     }

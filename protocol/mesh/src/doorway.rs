@@ -101,8 +101,9 @@ impl Doorway {
         // What has not happened yet is shown too, as none.
         let connection = Turned::ALL.map(|why| ("connection", why.as_str()));
         let gossip = ["forged", "often", "invalid"].map(|reason| ("gossip", reason));
+        let session = ["stream", "request"].map(|reason| ("session", reason));
         let relayed = places.iter().flat_map(|_| Denied::REFUSALS.map(|(what, why)| (what, why.as_str())));
-        for (what, reason) in connection.into_iter().chain(gossip).chain(relayed) {
+        for (what, reason) in connection.into_iter().chain(gossip).chain(session).chain(relayed) {
             drop(refusals.get_or_create(&Reason { what, reason }));
         }
         registry.register("bans", "Addresses and peers that are sent away for a while", bans.clone());
@@ -163,6 +164,11 @@ impl Doorway {
         gone
     }
 
+    /// Whether a peer has been sent away and may not come back yet.
+    pub(crate) fn is_away(&self, peer: &PeerId, now: Instant) -> bool {
+        self.gate().admits(peer, now).is_err()
+    }
+
     /// Whether a peer may bring one more gossip message.
     pub(crate) fn may_gossip(&self, peer: PeerId, now: Instant) -> bool {
         held(&self.gossip).take(peer, now)
@@ -192,8 +198,8 @@ impl Doorway {
     }
 
     /// Whether a peer waits behind this relay, or has a circuit through it.
-    pub(crate) fn serves(&self, peer: &PeerId) -> bool {
-        self.places.as_ref().is_some_and(|places| held(places).serves(peer))
+    pub(crate) fn serves(&self, peer: &PeerId, now: Instant) -> bool {
+        self.places.as_ref().is_some_and(|places| held(places).serves(peer, now))
     }
 
     /// Whether addresses like this one are counted: those of this machine mostly are not.

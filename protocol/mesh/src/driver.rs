@@ -333,6 +333,7 @@ impl Driver {
                 });
                 self.move_sessions(node);
             }
+            Note::SentAway { peer } => self.send_away(Some(peer_of(peer))),
             Note::Over { peer } => {
                 if self.shared.table.preferred(peer).is_none() {
                     self.state.send_modify(|state| {

@@ -162,6 +162,7 @@ pub fn open(
         notes,
         stop,
         metrics: counted,
+        doorway: doorway.clone(),
     });
     let shaper = doorway.shaper.clone();
     let figures = (metrics::Metrics::new(registry), ladder);

@@ -2,10 +2,17 @@
 
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::Trouble;
 use super::command::{has, inside};
 
+/// How long it may take until it answers, and how often that is looked at.
+const READY: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(10);
+/// The end of a local address in `/proc/net/udp`: port 1900.
+const SSDP: &str = ":076C";
 /// The program.
 const PROGRAM: &str = "miniupnpd";
 
@@ -47,5 +54,22 @@ pub(super) fn start(home: &str) -> Result<Child, Trouble> {
     std::fs::write(&settings, SETTINGS).map_err(start)?;
     let mut command = inside(home, PROGRAM);
     command.arg("-d").arg("-f").arg(settings).arg("-P").arg(pid);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(start)
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(start)?;
+    let until = Instant::now() + READY;
+    while !hears(&child) {
+        // Whoever asks before it hears is not told again.
+        let ended = child.try_wait().map_err(start)?;
+        if let Some(why) = ended.map(|status| status.to_string()).or((Instant::now() > until).then(String::new)) {
+            let _ended = child.kill().and_then(|()| child.wait());
+            return Err(start(std::io::Error::other(format!("it does not answer for the router of {home} {why}"))));
+        }
+        thread::sleep(LOOK);
+    }
+    Ok(child)
+}
+
+/// Whether something in its namespace waits for questions about gateways.
+fn hears(child: &Child) -> bool {
+    let sockets = std::fs::read_to_string(format!("/proc/{}/net/udp", child.id())).unwrap_or_default();
+    sockets.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|local| local.ends_with(SSDP))
 }

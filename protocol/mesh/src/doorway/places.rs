@@ -259,8 +259,8 @@ impl Places {
     }
 
     /// Whether it has a place here, or a circuit.
-    pub(crate) fn serves(&self, peer: &PeerId) -> bool {
-        let guest = self.places.get(peer).is_some_and(|place| place.held);
+    pub(crate) fn serves(&self, peer: &PeerId, now: Instant) -> bool {
+        let guest = self.places.get(peer).is_some_and(|place| place.held && place.until > now);
         guest || self.circuits.keys().any(|(from, to)| from == peer || to == peer)
     }
 

@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, PeerId, dcutr};
 
 use super::Driver;
 use crate::ladder;
-use crate::peer::{is_relayed, node_of, peer_of, with_node};
+use crate::peer::{is_relayed, node_of, peer_of, relay_in, with_node};
 use crate::pulse::Felt;
 use crate::session::Link;
 
@@ -26,7 +26,8 @@ const RELAY_EVERY: Duration = Duration::from_secs(10);
 const RELAY_ALIVE: Duration = Duration::from_millis(9500);
 /// After a change of the network everybody has this long.
 const AFTER_CHANGE: Duration = Duration::from_secs(3);
-/// Pings in a row without an answer, one each quarter of a minute, after which a connection that serves nothing is closed.
+/// Pings in a row that came to nothing, after which a connection that serves nothing is closed: after a minute when each is refused, and after three
+/// when nothing at all comes back, because libp2p waits 20 seconds for each and does not tell of the first.
 const MUTE: u8 = 4;
 /// Ticks this late mean that this machine is too busy to blame others.
 const LATE: Duration = Duration::from_millis(1500);
@@ -191,11 +192,23 @@ impl Driver {
     /// libp2p's ping was answered or not. Each one is a use of the connection, so that one on which none is answered would never be idle,
     /// and keep its place for ever.
     pub(super) fn pinged(&mut self, peer: PeerId, connection: ConnectionId, answered: bool) {
-        let is_mute = self.feeling.is_mute(connection, answered);
-        let in_session = || node_of(&peer).is_some_and(|node| !self.shared.table.with(node).is_empty());
-        if is_mute && !in_session() && !self.doorway.serves(&peer) {
+        // What is told of a connection that is closed already would be kept for ever.
+        let is_open = self.swarm.behaviour().session.path_of(&peer, connection).is_some();
+        if is_open && self.feeling.is_mute(connection, answered) && !self.needs(&peer) {
             self.swarm.close_connection(connection);
         }
+    }
+
+    /// Whether a session is with this peer or goes through it, or one of us is the other's relay.
+    fn needs(&self, peer: &PeerId) -> bool {
+        let session = &self.swarm.behaviour().session;
+        let is_through = |link: &Link| {
+            let path = link.carrier().and_then(|carrier| session.path_of(&peer_of(link.peer), carrier));
+            path.and_then(|path| relay_in(&path.address)) == Some(*peer)
+        };
+        self.shared.table.all().iter().any(|link| peer_of(link.peer) == *peer || is_through(link))
+            || self.relays.held().any(|relay| relay == *peer)
+            || self.doorway.serves(peer, Instant::now())
     }
 
     /// Nothing comes back on a connection. Sessions go on elsewhere at once; closing it may take its time.
@@ -303,5 +316,23 @@ impl Driver {
         let options = DialOpts::peer_id(peer).condition(PeerCondition::Always).addresses(addresses).build();
         self.feeling.reversals.insert(peer, (options.connection_id(), now));
         let _its_end_is_heard = self.swarm.dial(options);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_mute_after_four_pings_in_a_row_that_came_to_nothing() {
+        let mut feeling = Feeling::new(8, Instant::now());
+        let [one, other] = [1, 2].map(ConnectionId::new_unchecked);
+        let mut told = |connection, answered| feeling.is_mute(connection, answered);
+        assert_eq!([false, false, false, true, false, false, false].map(|answered| told(one, answered)), [false; 7]);
+        assert!(!told(other, false), "each is counted by itself");
+        assert!(told(one, false));
+        assert!(told(one, false), "and stays so");
+        feeling.closed(one);
+        assert!(feeling.mute.contains_key(&other) && !feeling.mute.contains_key(&one));
     }
 }

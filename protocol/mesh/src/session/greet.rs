@@ -19,8 +19,8 @@ use crate::path::Path;
 const BYE: Duration = Duration::from_secs(2);
 
 /// Says why a stream is refused, counts it, and closes it.
-pub(super) async fn bye(shared: &Shared, mut wire: Wire, refusal: Refusal, message: &str) {
-    shared.metrics.refused(refusal);
+pub(super) async fn bye(shared: &Shared, peer: NodeId, mut wire: Wire, refusal: Refusal, message: &str) {
+    shared.turned_away(peer, refusal);
     wire.push(&Frame::refusal(Kind::Bye, 0, Some(refusal), message));
     wire.finish(BYE).await;
 }
@@ -42,7 +42,7 @@ pub(crate) async fn greet(
         Ok(heard) => heard,
         Err(refusal) => {
             tracing::debug!(%peer, %refusal, "a stream is refused");
-            return bye(&shared, wire, refusal, "your Hello is refused").await;
+            return bye(&shared, peer, wire, refusal, "your Hello is refused").await;
         }
     };
     let id = greeting.session;
@@ -52,7 +52,7 @@ pub(crate) async fn greet(
     } else {
         let mut memory = [0; 8];
         if getrandom::fill(&mut memory).is_err() {
-            return bye(&shared, attached.wire, Refusal::Internal, "no entropy").await;
+            return bye(&shared, peer, attached.wire, Refusal::Internal, "no entropy").await;
         }
         let (link, streams) = Link::new(peer, id, memory, false);
         if shared.table.insert(link.clone()) {
@@ -63,7 +63,7 @@ pub(crate) async fn greet(
         Err(attached)
     };
     if let Err(attached) = refused {
-        bye(&shared, attached.wire, Refusal::Busy, "too many sessions, or streams of one, at once").await;
+        bye(&shared, peer, attached.wire, Refusal::Busy, "too many sessions, or streams of one, at once").await;
     }
 }
 

@@ -82,6 +82,8 @@ pub(super) struct Standing {
     pub(super) is_over: bool,
     /// Events that wait for our owner.
     pub(super) waiting: usize,
+    /// Requests since the last look that nobody who keeps to the protocol makes.
+    pub(super) offences: u32,
 }
 
 #[derive(Debug)]
@@ -107,6 +109,7 @@ pub(super) struct State {
     pub(super) connection: Option<ConnectionId>,
     /// That connection is dead, though it does not say so.
     pub(super) severed: bool,
+    offences: u32,
     /// When something was last heard, and when the oldest question that waits was asked at the earliest.
     pub(super) heard: Duration,
     asked: Duration,
@@ -149,6 +152,7 @@ impl Link {
             draining: false,
             connection: None,
             severed: false,
+            offences: 0,
             heard: Duration::ZERO,
             asked: Duration::ZERO,
         };
@@ -173,7 +177,8 @@ impl Link {
         if let Some(outlet) = outlet.as_mut() {
             outlet.fill(&mut state.session);
         }
-        Standing { is_over: state.over.is_some(), waiting: state.inbox.len() }
+        let offences = std::mem::take(&mut state.offences);
+        Standing { is_over: state.over.is_some(), waiting: state.inbox.len(), offences }
     }
 
     /// Hands the frames that have come to the machine and acts on what it has to deliver.
@@ -258,16 +263,8 @@ impl Link {
         self.lock().session.is_closed()
     }
 
-    pub(crate) fn is_detached(&self) -> bool {
-        self.lock().session.is_detached()
-    }
-
     pub(crate) fn is_open(&self) -> bool {
         self.lock().session.is_open()
-    }
-
-    pub(crate) fn is_idle(&self) -> bool {
-        self.lock().session.is_idle()
     }
 
     /// Ends the session.

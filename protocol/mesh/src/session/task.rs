@@ -20,6 +20,7 @@ use super::table::Table;
 use super::wire::{Outlet, Step, Wire};
 use crate::blob::Shelf;
 use crate::config::{Introduce, Wall};
+use crate::doorway::Doorway;
 use crate::event::{Event, PeerHello};
 use crate::metrics::Metrics;
 use crate::path::Path;
@@ -47,9 +48,27 @@ pub(crate) struct Shared {
     pub(crate) notes: mpsc::Sender<Note>,
     pub(crate) stop: CancellationToken,
     pub(crate) metrics: Metrics,
+    pub(crate) doorway: Arc<Doorway>,
 }
 
 impl Shared {
+    /// Counts why a stream is refused or a session ended, and holds it against the peer when it should not have come to that.
+    pub(super) fn turned_away(&self, peer: NodeId, refusal: Refusal) {
+        self.metrics.refused(refusal);
+        if Refusal::GRAVE.contains(&refusal) {
+            self.strike(peer, "stream");
+        }
+    }
+
+    fn strike(&self, peer: NodeId, what: &'static str) {
+        let (peer_id, now) = (peer_of(peer), std::time::Instant::now());
+        self.doorway.strike(peer_id, "session", what, now);
+        if self.doorway.is_away(&peer_id, now) {
+            // One that finds no room is told with its next offence.
+            let _told = self.notes.try_send(Note::SentAway { peer });
+        }
+    }
+
     /// Checks a Hello that has come from `peer`.
     pub(super) fn check(&self, hello: &[u8], peer: NodeId, ours: Option<&[u8]>) -> Result<Greeting, Refusal> {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,6 +84,8 @@ pub(crate) enum Note {
     Opened { hello: Arc<PeerHello> },
     /// It is over.
     Over { peer: NodeId },
+    /// The peer has broken the protocol too often.
+    SentAway { peer: NodeId },
 }
 
 /// A stream for a session.
@@ -106,7 +127,7 @@ pub(crate) async fn run(link: Arc<Link>, mut streams: mpsc::Receiver<Box<Attache
     let stopped = stop.cancelled();
     tokio::pin!(stopped);
     loop {
-        let Standing { is_over, mut waiting } = task.pump();
+        let Standing { is_over, mut waiting, .. } = task.pump();
         if is_over {
             break;
         }
@@ -164,7 +185,9 @@ impl Task {
         while let Some(hello) = self.link.deliver() {
             self.answered(&hello);
         }
-        self.link.pump()
+        let standing = self.link.pump();
+        (0..standing.offences).for_each(|_| self.shared.strike(self.link.peer, "request"));
+        standing
     }
 
     async fn moved(&mut self, step: io::Result<Step>) {
@@ -197,7 +220,7 @@ impl Task {
         if matches!(from, From::Peer(..)) && keep_ours {
             // Both sides have opened a stream for this session at once; ours stays.
             let why = "the other stream of this session stays";
-            return super::greet::bye(&self.shared, wire, Refusal::State, why).await;
+            return super::greet::bye(&self.shared, peer, wire, Refusal::State, why).await;
         }
         let mut nonce = [0; 16];
         if getrandom::fill(&mut nonce).is_err() {
@@ -234,7 +257,7 @@ impl Task {
         let now = self.link.now();
         let mut outlet = self.link.outlet();
         let mut state = self.link.lock();
-        *outlet = Some(Outlet::new(wire, relayed, self.shared.metrics.clone()));
+        *outlet = Some(Outlet::new(wire, relayed, self.link.peer, self.shared.clone()));
         state.relayed = relayed;
         (state.connection, state.severed, state.heard) = (Some(connection), false, now);
         to(&mut state.session, now);
@@ -332,7 +355,7 @@ impl Task {
         self.link.lock().session.tick(now);
         if self.link.outlet().take_if(|outlet| outlet.wire.is_stalled()).is_some() {
             // Nobody reads the bye that would say so and be counted.
-            self.shared.metrics.refused(Refusal::Stalled);
+            self.shared.turned_away(self.link.peer, Refusal::Stalled);
             self.link.close(Some(Refusal::Stalled), "nothing could be written for 30 seconds");
         } else if self.link.outlet().as_ref().is_some_and(|outlet| outlet.wire.is_overdue()) {
             self.link.close(Some(Refusal::Stalled), "a frame was begun and did not end in 30 seconds");

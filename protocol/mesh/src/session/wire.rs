@@ -3,19 +3,19 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use klp::Refusal;
 use klp::frame::{Frame, Kind};
-use klp::limits;
 use klp::session::Session;
+use klp::{NodeId, Refusal, limits};
 use libp2p::Stream;
 use tokio::time::Instant;
 
-use crate::metrics::Metrics;
+use super::task::Shared;
 
 /// Bytes gathered for one write: two of the largest frames, so that a full one never waits for room.
 const BATCH: usize = 2 * limits::FRAME;
@@ -192,12 +192,13 @@ pub(super) struct Outlet {
     pub(super) wire: Wire,
     /// Whether it goes through a relay, where bytes are dear.
     relayed: bool,
-    metrics: Metrics,
+    peer: NodeId,
+    shared: Arc<Shared>,
 }
 
 impl Outlet {
-    pub(super) fn new(wire: Wire, relayed: bool, metrics: Metrics) -> Self {
-        Self { wire, relayed, metrics }
+    pub(super) fn new(wire: Wire, relayed: bool, peer: NodeId, shared: Arc<Shared>) -> Self {
+        Self { wire, relayed, peer, shared }
     }
 
     /// Takes the machine's frames, as many as fit into one write, and packs no more of them in one go.
@@ -212,14 +213,14 @@ impl Outlet {
                 saved += frame.pack();
             }
             self.wire.push(&frame);
-            self.metrics.frames_out.inc();
+            self.shared.metrics.frames_out.inc();
             if frame.kind == Kind::Request && !frame.again && !frame.more {
-                self.metrics.asked.inc();
+                self.shared.metrics.asked.inc();
             }
             self.count_refusal(&frame);
         }
         if saved > 0 {
-            self.metrics.saved.inc_by(saved as u64);
+            self.shared.metrics.saved.inc_by(saved as u64);
         }
     }
 
@@ -234,7 +235,10 @@ impl Outlet {
         if matches!(frame.kind, Kind::Error | Kind::Bye)
             && let Ok((Some(refusal), _)) = frame.reason()
         {
-            self.metrics.refused(refusal);
+            match frame.kind {
+                Kind::Bye => self.shared.turned_away(self.peer, refusal),
+                _ => self.shared.metrics.refused(refusal),
+            }
         }
     }
 
@@ -242,9 +246,9 @@ impl Outlet {
     pub(super) fn frame(&mut self) -> Result<Option<Frame>, Refusal> {
         let frame = self.wire.frame()?;
         if let Some(frame) = &frame {
-            self.metrics.frames_in.inc();
+            self.shared.metrics.frames_in.inc();
             if frame.kind == Kind::Request && !frame.again && !frame.more {
-                self.metrics.requests.inc();
+                self.shared.metrics.requests.inc();
             }
         }
         Ok(frame)
@@ -267,7 +271,7 @@ impl Outlet {
 
     /// Counts what went, also when less went than waited or something came in the same moment.
     fn count(&mut self) {
-        self.metrics.bytes_out.inc_by(std::mem::take(&mut self.wire.sent));
+        self.shared.metrics.bytes_out.inc_by(std::mem::take(&mut self.wire.sent));
     }
 }
 

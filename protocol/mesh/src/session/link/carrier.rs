@@ -22,6 +22,14 @@ impl Link {
         Some((connection, now.saturating_sub(state.heard.max(state.asked))))
     }
 
+    pub(crate) fn is_detached(&self) -> bool {
+        self.lock().session.is_detached()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lock().session.is_idle()
+    }
+
     /// The connection that carries it.
     pub(crate) fn carrier(&self) -> Option<ConnectionId> {
         let state = self.lock();
@@ -36,6 +44,12 @@ impl Link {
             drop(state);
             self.wake.notify_one();
         }
+    }
+
+    /// The peer has asked what nobody who keeps to the protocol asks. The task holds it against the peer when it looks next.
+    pub(crate) fn blame(&self) {
+        let mut state = self.lock();
+        state.offences = state.offences.saturating_add(1);
     }
 
     /// Of a session that the peer has begun: how long nothing was heard on it, when nothing is under way either.
