@@ -66,10 +66,11 @@ impl Driver {
                 let attempts = attempts(&concurrent_dial_errors.unwrap_or_default(), &self.trusted);
                 self.established(peer_id, connection_id, attempts);
             }
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, .. }
-                if num_established.get() > 1 =>
-            {
-                self.came_again(peer_id, connection_id);
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, num_established, .. } => {
+                if num_established.get() > 1 {
+                    self.came_again(peer_id, connection_id);
+                }
+                self.reached(peer_id, Vec::new());
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
                 self.feeling.closed(connection_id);
@@ -114,6 +115,11 @@ impl Driver {
         self.dials.over(&peer, connection);
         let _not_needed = self.dials.postponed(&peer);
         self.show_attempts(peer, attempts.clone());
+        self.reached(peer, attempts);
+    }
+
+    /// Whoever waits for a peer has it now, whichever side has made the connection: a dial of ours may still hang where nobody answers.
+    fn reached(&mut self, peer: PeerId, attempts: Vec<Attempt>) {
         let best = self.swarm.behaviour().session.best(&peer).map(|(_, path)| path.clone());
         if let Some(path) = best {
             self.dials.end(&peer, &Ok(Dialled { path, attempts }));

@@ -40,6 +40,25 @@ fn local(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
 
+#[tokio::test]
+async fn c14_whoever_waits_for_a_peer_has_it_when_the_peer_comes_while_the_dial_hangs() {
+    let alice = start(141, Role::Node, |_| {}).await;
+    let bob = start(142, Role::Node, |_| {}).await;
+    // The system takes the connection, and nobody says a word in it.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let nowhere = address(&format!("/ip4/127.0.0.1/tcp/{}", silent.local_addr().expect("bound").port()));
+    let begun = Instant::now();
+    let waits = alice.mesh.dial(bob.id(), vec![mesh::with_node(nowhere, bob.id())]);
+    let comes = async {
+        let hangs = silent.accept().await.expect("she dials");
+        bob.mesh.dial(alice.id(), alice.addresses()).await.expect("connects");
+        hangs
+    };
+    let (waited, _hangs) = within(async { tokio::join!(waits, comes) }).await;
+    assert_eq!(waited.expect("has him").path.kind, Kind::Lan);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
 async fn relay(seed: u8) -> Node {
     start(seed, Role::Relay, |_| {}).await
 }
