@@ -13,6 +13,8 @@ pub(crate) enum Peer {
     Session,
     /// Our session over QUIC.
     SessionQuic,
+    /// Our session over TCP, with a whole node behind it.
+    Door,
     /// A NATS server in between: no encryption, no identity.
     Nats,
 }
@@ -29,8 +31,8 @@ pub(crate) struct Case {
 }
 
 impl Peer {
-    const ALL: [Self; 6] =
-        [Self::Tcp, Self::Quinn, Self::RequestResponse, Self::Session, Self::SessionQuic, Self::Nats];
+    const ALL: [Self; 7] =
+        [Self::Tcp, Self::Quinn, Self::RequestResponse, Self::Session, Self::SessionQuic, Self::Door, Self::Nats];
 
     /// Its name in commands and tables.
     pub(crate) fn name(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Peer {
             Self::RequestResponse => "request-response",
             Self::Session => "session",
             Self::SessionQuic => "session-quic",
+            Self::Door => "session-door",
             Self::Nats => "nats",
         }
     }

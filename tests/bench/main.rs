@@ -13,6 +13,7 @@
 mod bulk;
 mod case;
 mod directory;
+mod door;
 mod fanout;
 mod idle;
 mod librarian;

@@ -9,7 +9,7 @@ use crate::load::{Caller, drive};
 use crate::proof::{Answering, Asking};
 use crate::side::{hear, say};
 use crate::stream::{Direct, Plain, Shared, echo};
-use crate::{nats, quic, request_response, session};
+use crate::{door, nats, quic, request_response, session};
 
 /// How long a load runs before it is measured.
 const WARM: Duration = Duration::from_millis(300);
@@ -62,6 +62,11 @@ pub(crate) async fn serve(case: Case, broker: String) {
                 say(&session::address(&mesh).to_string());
                 session::answer(events, answering).await;
             }
+            Peer::Door => {
+                let (_person, address) = door::open().await;
+                say(&address);
+                std::future::pending::<()>().await;
+            }
             Peer::Nats => nats::echo(&broker).await,
         }
         std::future::pending::<()>().await;
@@ -96,6 +101,7 @@ pub(crate) async fn ask(case: Case, address: String, time: Duration) {
         }
         Peer::RequestResponse => measure(case, request_response::Asker::connect(&address).await, time).await,
         Peer::Session | Peer::SessionQuic => measure(case, session::Asker::connect(&address).await, time).await,
+        Peer::Door => measure(case, door::Asker::connect(&address).await, time).await,
         Peer::Nats => {
             let (from, to) = nats::connect(&address, nats::Inbox::SUBJECT).await.into_split();
             measure(case, Shared::new(from, to, nats::Inbox), time).await;
