@@ -144,9 +144,11 @@ fn messages(plan: &Plan, verdicts: &mut Verdicts) {
         verdicts.add(what, found, target, &detail);
     };
     let many = [(Peer::RequestResponse, 8.0), (Peer::Quinn, 0.8), (Peer::Nats, 1.0)];
-    for (peer, least) in many.into_iter().filter(|(peer, _)| with_nats || *peer != Peer::Nats) {
-        let what = format!("64 in flight, answers a second: session / {}", peer.name());
-        beside(&what, session(64), Case::plain(peer, 64), RATE, true, Target::AtLeast(least));
+    for ours in [Peer::Session, Peer::Door] {
+        for (peer, least) in many.into_iter().filter(|(peer, _)| with_nats || *peer != Peer::Nats) {
+            let what = format!("64 in flight, answers a second: {} / {}", ours.name(), peer.name());
+            beside(&what, Case::plain(ours, 64), Case::plain(peer, 64), RATE, true, Target::AtLeast(least));
+        }
     }
     for (peer, most) in [(Peer::Quinn, 1.0), (Peer::Tcp, 2.5)] {
         let what = format!("one in flight, p50: session / {}", peer.name());
@@ -177,13 +179,11 @@ fn messages(plan: &Plan, verdicts: &mut Verdicts) {
         false,
         Target::AtMost(0.55),
     );
-    let cpu = figure(&rounds, session(64), CPU, false);
-    verdicts.add(
-        "64 in flight, CPU us for a request and its answer, both sides",
-        cpu,
-        Target::AtMost(8.0),
-        "the best round",
-    );
+    for ours in [Peer::Session, Peer::Door] {
+        let cpu = figure(&rounds, Case::plain(ours, 64), CPU, false);
+        let what = format!("64 in flight, CPU us for a {} request and its answer, both sides", ours.name());
+        verdicts.add(&what, cpu, Target::AtMost(8.0), "the best round");
+    }
 }
 
 fn far(verdicts: &mut Verdicts) {
