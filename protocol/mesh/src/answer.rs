@@ -120,7 +120,7 @@ impl Reply {
     pub async fn chunk(&self, mut bytes: Bytes) -> Result<(), Ended> {
         while !bytes.is_empty() {
             let mut part = bytes.split_to(bytes.len().min(limits::FRAME));
-            while let Some(back) = self.link.chunk(self.id, part)? {
+            while let Some(back) = self.link.chunk(self.id, &self.job, part)? {
                 part = back;
                 tokio::select! {
                     () = self.job.room.notified() => {}
@@ -134,7 +134,7 @@ impl Reply {
     /// The final answer, at most 1 MiB; more is refused `too_large` to the asker.
     pub fn finish(mut self, body: Bytes) {
         self.answered = true;
-        self.link.respond(self.id, body);
+        self.link.respond(self.id, &self.job, body);
     }
 
     /// No answer, but a reason; `message` is cut after 512 bytes. An [offence](Refusal::OFFENCES) is held against the peer.
@@ -148,7 +148,7 @@ impl Reply {
     /// The same for a question that the peer has carried for somebody else, sealed, so that it cannot know what is wrong with it.
     pub fn refuse_carried(mut self, refusal: Refusal, message: &str) {
         self.answered = true;
-        self.link.refuse(self.id, refusal, message);
+        self.link.refuse(self.id, &self.job, refusal, message);
     }
 
     /// Resolves when nobody waits for the answer any more.
@@ -165,7 +165,7 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if !self.answered {
-            self.link.refuse(self.id, Refusal::Failed, "the work ended without an answer");
+            self.link.refuse(self.id, &self.job, Refusal::Failed, "the work ended without an answer");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! else is on its way, writes by itself: one question at a time then waits for no other task's turn. The lock of the stream comes before that of the machine.
 
 mod carrier;
+mod job;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -12,17 +13,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use klp::hello::{Memory, SessionId};
-use klp::session::{ChunkError, Delivery, Session};
+use klp::session::{Delivery, Session};
 use klp::{NodeId, Refusal, limits};
 use libp2p::swarm::ConnectionId;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::task::Attached;
 use super::wire::Outlet;
-use crate::answer::{Ended, Refused, Reply};
+use crate::answer::{Refused, Reply};
 use crate::event::{Event, PeerHello, Request};
+
+pub(crate) use job::Job;
 
 /// A stream that follows another within the time of handing one over; a third one would have to wait, and is not wanted.
 const STREAMS: usize = 2;
@@ -30,13 +32,6 @@ const STREAMS: usize = 2;
 /// How often a session that has not begun is given another stream: a dying connection may be met twice, as it gives none and as it closes; and what
 /// breaks each connection must not hold up what is asked next.
 const BEGINNINGS: u8 = 3;
-
-/// What the answering side of one request watches.
-#[derive(Debug, Default)]
-pub(crate) struct Job {
-    pub(crate) room: Notify,
-    pub(crate) ended: CancellationToken,
-}
 
 /// What the asking side of one request found.
 pub(crate) enum Took {
@@ -328,38 +323,6 @@ impl Link {
         self.lock().session.tell(body)?;
         self.wake.notify_one();
         Ok(())
-    }
-
-    /// Sends a chunk; gives it back when it must wait for room.
-    pub(crate) fn chunk(&self, id: u64, chunk: Bytes) -> Result<Option<Bytes>, Ended> {
-        let now = self.now();
-        let sent = self.lock().session.chunk(id, chunk, now);
-        match sent {
-            Ok(()) => {
-                self.wake.notify_one();
-                Ok(None)
-            }
-            Err(ChunkError::Full(chunk)) => Ok(Some(chunk)),
-            Err(ChunkError::Ended | ChunkError::TooLarge) => Err(Ended),
-        }
-    }
-
-    pub(crate) fn respond(&self, id: u64, body: Bytes) {
-        let mut state = self.lock();
-        state.jobs.remove(&id);
-        state.session.respond(id, body);
-        let alone = state.jobs.is_empty();
-        drop(state);
-        self.say(alone);
-    }
-
-    pub(crate) fn refuse(&self, id: u64, refusal: Refusal, message: &str) {
-        let mut state = self.lock();
-        state.jobs.remove(&id);
-        state.session.refuse(id, refusal, message.to_owned());
-        let alone = state.jobs.is_empty();
-        drop(state);
-        self.say(alone);
     }
 
     /// Acts on everything that the machine has to deliver. Returns the listener's Hello when that has come: it must be checked first.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use klp::frame::{Frame, Kind};
-use klp::hello::{Extras, Fresh, Hello, SessionId};
+use klp::hello::{Extras, Fresh, Hello, Memory, SessionId};
 use klp::{NodeId, Refusal, SecretKey, limits};
 use libp2p::swarm::SwarmEvent;
 use libp2p::{Multiaddr, SwarmBuilder, noise, tcp, yamux};
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::Wire;
 use super::wire::Step;
+use crate::answer::Ended;
 use crate::event;
 use crate::peer::keypair;
 use crate::{Config, Mesh, Registry, Role, open, raw};
@@ -24,6 +25,7 @@ struct Raw {
     raw: raw::Raw,
     key: SecretKey,
     nonce: u8,
+    memory: Memory,
 }
 
 /// A mesh, and what it tells.
@@ -41,7 +43,7 @@ impl Raw {
     async fn connected(seed: u8, to: Multiaddr) -> Self {
         let key = SecretKey::from_seed(&[seed; 32]);
         let raw = raw::Raw::connect(&key, to).await.expect("connects");
-        Self { raw, key, nonce: 0 }
+        Self { raw, key, nonce: 0, memory: [1; 8] }
     }
 
     async fn stream(&mut self, to: NodeId) -> Wire {
@@ -51,7 +53,7 @@ impl Raw {
     fn hello(&mut self, to: NodeId, session: SessionId) -> Frame {
         self.nonce += 1;
         let now = Config::new(self.key.clone(), Role::Node).wall;
-        let fresh = Fresh { nonce: [self.nonce; 16], now: now(), session, memory: [1; 8] };
+        let fresh = Fresh { nonce: [self.nonce; 16], now: now(), session, memory: self.memory };
         let hello = Hello::make(&self.key, to, fresh, Extras::default(), None);
         Frame::new(Kind::Hello, 0, hello.into())
     }
@@ -71,6 +73,17 @@ async fn next(wire: &mut Wire) -> Frame {
         }
     };
     tokio::time::timeout(LONG, reading).await.expect("in time")
+}
+
+async fn asked(events: &mut mpsc::Receiver<event::Event>) -> event::Request {
+    let asked = async {
+        loop {
+            if let event::Event::Request(request) = events.recv().await.expect("runs") {
+                return request;
+            }
+        }
+    };
+    tokio::time::timeout(LONG, asked).await.expect("in time")
 }
 
 /// Writes everything and returns the refusal of the bye that follows, whatever comes before it.
@@ -244,14 +257,7 @@ async fn s10_another_peer_cannot_go_on_with_a_session() {
     wire.push(&owner.hello(me, [7; 16]));
     wire.push(&request(1));
     assert_eq!(next(&mut wire).await.kind, Kind::Hello);
-    let asked = async {
-        loop {
-            if let event::Event::Request(request) = events.recv().await.expect("runs") {
-                return request;
-            }
-        }
-    };
-    let asked = tokio::time::timeout(LONG, asked).await.expect("in time");
+    let asked = asked(&mut events).await;
     // The same session id and the same request, sent again by somebody else.
     let mut stolen = thief.stream(me).await;
     stolen.push(&thief.hello(me, [7; 16]));
@@ -262,6 +268,37 @@ async fn s10_another_peer_cannot_go_on_with_a_session() {
     assert_eq!(refused.reason().expect("reads").0, Some(Refusal::UnknownOutcome));
     asked.reply.finish("for the owner".into());
     assert_eq!(next(&mut wire).await.body, "for the owner");
+}
+
+#[tokio::test]
+async fn s10_work_for_a_peer_that_has_restarted_since_does_not_answer_what_it_asks_now() {
+    let (mesh, mut events, address) = mesh(13).await;
+    let me = mesh.node();
+    let mut raw = Raw::connected(14, address).await;
+    let mut begin = async |raw: &mut Raw| {
+        let mut wire = raw.stream(me).await;
+        wire.push(&raw.hello(me, [7; 16]));
+        [request(1), request(2), request(3)].iter().for_each(|request| wire.push(request));
+        assert_eq!(next(&mut wire).await.kind, Kind::Hello);
+        let replies = [asked(&mut events).await, asked(&mut events).await, asked(&mut events).await];
+        (wire, replies.map(|request| request.reply))
+    };
+    let (broken, [first, second, third]) = begin(&mut raw).await;
+    drop(broken);
+    raw.memory = [2; 8];
+    let (mut wire, now) = begin(&mut raw).await;
+
+    assert!([&first, &second, &third].iter().all(|reply| reply.is_cancelled()));
+    assert_eq!(first.chunk("late".into()).await, Err(Ended));
+    first.finish("late".into());
+    second.refuse(Refusal::Denied, "late");
+    drop(third);
+    for (reply, body) in now.into_iter().zip(["one", "two", "three"]) {
+        assert!(!reply.is_cancelled());
+        reply.finish(body.into());
+        let answer = next(&mut wire).await;
+        assert_eq!((answer.kind, &answer.body[..]), (Kind::Response, body.as_bytes()));
+    }
 }
 
 #[tokio::test]
