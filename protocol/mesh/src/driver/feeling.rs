@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, PeerId, dcutr};
 
 use super::Driver;
 use crate::ladder;
-use crate::peer::{is_relayed, node_of, peer_of, relay_in, with_node};
+use crate::peer::{is_relayed, node_of, peer_of, with_node};
 use crate::pulse::Felt;
 use crate::session::Link;
 
@@ -57,13 +57,15 @@ pub(super) struct Feeling {
     reversals: HashMap<PeerId, (ConnectionId, Instant)>,
     /// Pings in a row that were not answered.
     mute: HashMap<ConnectionId, u8>,
+    /// Relays through which nothing comes, and until when they may say that they are there.
+    doubts: HashMap<PeerId, Instant>,
 }
 
 impl Feeling {
     pub(super) fn new(places: u32, now: Instant) -> Self {
-        let (checked, leaving, hopes, reversals, mute) = Default::default();
+        let (checked, leaving, hopes, reversals, mute, doubts) = Default::default();
         let places = usize::try_from(places).unwrap_or(usize::MAX);
-        Self { places, ticked: now, busy_until: now, relays_at: now, checked, leaving, hopes, reversals, mute }
+        Self { places, ticked: now, busy_until: now, relays_at: now, checked, leaving, hopes, reversals, mute, doubts }
     }
 
     /// A connection is gone.
@@ -88,6 +90,7 @@ impl Feeling {
     pub(super) fn gone(&mut self, peer: &PeerId) {
         self.hopes.remove(peer);
         self.reversals.remove(peer);
+        self.doubts.remove(peer);
     }
 
     /// Whether this connection comes of a peer's word over a circuit.
@@ -119,14 +122,13 @@ impl Driver {
             if asked.is_none_or(|at| now.saturating_duration_since(*at) >= AGAIN) {
                 self.feeling.checked.insert(connection, now);
                 // All of them: those that lead the same way die together, and the session should not try them one by one.
-                let rtt = self.state.borrow().peers.get(&link.peer).and_then(|peer| peer.rtt).unwrap_or_default();
-                let patience = rtt.saturating_mul(ROUND_TRIPS).clamp(ALIVE, ALIVE_LONGEST);
-                let (peer, pulse) = (peer_of(link.peer), &mut self.swarm.behaviour_mut().pulse);
-                for connection in pulse.connections(&peer) {
-                    pulse.check(peer, connection, patience);
+                self.ask_whether_alive(peer_of(link.peer));
+                if let Some(relay) = self.relay_of(link) {
+                    self.doubt(relay, now);
                 }
             }
         }
+        self.leave_doubted(&links, now);
         self.make_room(&links, now);
         self.close_leaving(now);
         let over: Vec<_> = self.feeling.hopes.iter().filter(|(_, at)| **at <= now).map(|(peer, _)| *peer).collect();
@@ -139,6 +141,50 @@ impl Driver {
         for peer in self.punches.due(now) {
             self.punch_again(peer, now);
         }
+    }
+
+    /// Whoever does not answer within so many of its round trips is not there.
+    pub(super) fn ask_whether_alive(&mut self, peer: PeerId) {
+        let patience = self.patience(&peer);
+        let pulse = &mut self.swarm.behaviour_mut().pulse;
+        for connection in pulse.connections(&peer) {
+            pulse.check(peer, connection, patience);
+        }
+    }
+
+    fn patience(&self, peer: &PeerId) -> Duration {
+        self.measured(peer).unwrap_or_default().saturating_mul(ROUND_TRIPS).clamp(ALIVE, ALIVE_LONGEST)
+    }
+
+    /// Nothing comes back through a relay. It is often nearer than who is behind it, and so is known sooner to be gone.
+    fn doubt(&mut self, relay: PeerId, now: Instant) {
+        let pulse = &mut self.swarm.behaviour_mut().pulse;
+        for connection in pulse.connections(&relay) {
+            pulse.check(relay, connection, RELAY_ALIVE);
+        }
+        let until = now + self.patience(&relay);
+        self.feeling.doubts.entry(relay).or_insert(until);
+    }
+
+    /// What waits behind a relay that has not answered goes on elsewhere. The relay itself has longer, for it may only be slow, and to make a place and
+    /// its circuits anew would make it slower.
+    fn leave_doubted(&mut self, links: &[Arc<Link>], now: Instant) {
+        let busy = now < self.feeling.busy_until;
+        let due: Vec<_> = self.feeling.doubts.extract_if(|_, until| *until <= now && !busy).collect();
+        for (relay, _) in due {
+            let waits = |link: &&Arc<Link>| link.waits().is_some_and(|(_, quiet)| quiet >= QUIET);
+            let left: Vec<_> = links.iter().filter(waits).map(|link| peer_of(link.peer)).collect();
+            for (peer, circuit) in self.swarm.behaviour().session.through(relay) {
+                if left.contains(&peer) {
+                    self.condemn(peer, circuit);
+                }
+            }
+        }
+    }
+
+    /// The relay that carries a session.
+    fn relay_of(&self, link: &Link) -> Option<PeerId> {
+        self.swarm.behaviour().session.relay_of(&peer_of(link.peer), link.carrier()?)
     }
 
     /// A session costs a place for as long as its peer likes. When places get scarce those go first that have been still for longest: who comes back
@@ -175,6 +221,7 @@ impl Driver {
         let Felt { peer, connection, rtt } = felt;
         match rtt {
             Some(rtt) => {
+                self.feeling.doubts.remove(&peer);
                 self.relays.measured(peer, rtt);
                 if let Some(node) = node_of(&peer) {
                     self.state.send_if_modified(|state| {
@@ -201,11 +248,7 @@ impl Driver {
 
     /// Whether a session is with this peer or goes through it, or one of us is the other's relay.
     fn needs(&self, peer: &PeerId) -> bool {
-        let session = &self.swarm.behaviour().session;
-        let is_through = |link: &Link| {
-            let path = link.carrier().and_then(|carrier| session.path_of(&peer_of(link.peer), carrier));
-            path.and_then(|path| relay_in(&path.address)) == Some(*peer)
-        };
+        let is_through = |link: &Link| self.relay_of(link) == Some(*peer);
         self.shared.table.all().iter().any(|link| peer_of(link.peer) == *peer || is_through(link))
             || self.relays.held().any(|relay| relay == *peer)
             || self.doorway.serves(peer, Instant::now())
@@ -223,6 +266,12 @@ impl Driver {
             link.sever(connection);
         }
         self.swarm.close_connection(connection);
+        if self.swarm.behaviour().session.best(&peer).is_none() {
+            // Nothing leads to it any more, and so nothing through it.
+            for (peer, circuit) in self.swarm.behaviour().session.through(peer) {
+                self.condemn(peer, circuit);
+            }
+        }
         self.may_be_gone(peer);
     }
 

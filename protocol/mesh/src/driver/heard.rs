@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use libp2p::metrics::Recorder as _;
-use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::swarm::{ConnectionError, ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub, identify, mdns, relay};
 
 use super::reaching::dice;
@@ -72,8 +72,12 @@ impl Driver {
                 }
                 self.reached(peer_id, Vec::new());
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
                 self.feeling.closed(connection_id);
+                if matches!(cause, Some(ConnectionError::IO(_))) && num_established > 0 {
+                    // Perhaps it has died, and only TCP says so.
+                    self.ask_whether_alive(peer_id);
+                }
                 if num_established == 0 {
                     self.feeling.gone(&peer_id);
                     self.nearing.gone(&peer_id);

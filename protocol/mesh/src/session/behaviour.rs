@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::streams::{StreamEvent, Streams};
 use crate::path::{Kind, Path, RelayLimit, Transport};
-use crate::peer::{node_of, relay_in};
+use crate::peer::{is_relayed, node_of, relay_in};
 
 /// Streams that wait for a connection to one peer: sessions with it are few.
 const WANTED: usize = 8;
@@ -47,6 +47,8 @@ struct WrongKey;
 struct Connection {
     id: ConnectionId,
     path: Path,
+    /// Who carries it, unless it leads there directly.
+    relay: Option<PeerId>,
     /// Whether we made it from the port on which we listen, so that others can find the way back.
     from_listener: bool,
     /// Whether its relay is farther off than that of another one.
@@ -125,6 +127,17 @@ impl Behaviour {
         Some(&connection.path)
     }
 
+    /// The relay that carries a connection.
+    pub(crate) fn relay_of(&self, peer: &PeerId, id: ConnectionId) -> Option<PeerId> {
+        self.peers.get(peer)?.iter().find(|connection| connection.id == id)?.relay
+    }
+
+    /// The connections that a relay carries.
+    pub(crate) fn through(&self, relay: PeerId) -> Vec<(PeerId, ConnectionId)> {
+        let all = self.peers.iter().flat_map(|(peer, all)| all.iter().map(|one| (*peer, one)));
+        all.filter(|(_, one)| one.relay == Some(relay)).map(|(peer, one)| (peer, one.id)).collect()
+    }
+
     /// Whether we made a connection from the port on which we listen.
     pub(crate) fn is_from_listener(&self, peer: &PeerId, id: ConnectionId) -> bool {
         self.peers.get(peer).is_some_and(|all| all.iter().any(|one| one.id == id && one.from_listener))
@@ -185,10 +198,19 @@ impl Behaviour {
     fn path(&self, peer: PeerId, endpoint: &ConnectedPoint) -> Path {
         let mut path = Path::of(endpoint, &self.trusted);
         if path.is_relayed() {
-            let said_of = if endpoint.is_dialer() { relay_in(&path.address) } else { Some(peer) };
+            let said_of = if endpoint.is_dialer() { relay_of(endpoint) } else { Some(peer) };
             path.limit = self.limits.iter().find(|(known, _)| Some(*known) == said_of).map(|(_, limit)| *limit);
         }
         path
+    }
+}
+
+/// Of a circuit that came to us, the relay stands in our own end.
+fn relay_of(endpoint: &ConnectedPoint) -> Option<PeerId> {
+    match endpoint {
+        ConnectedPoint::Listener { local_addr, .. } if is_relayed(local_addr) => relay_in(local_addr),
+        ConnectedPoint::Dialer { address, .. } if is_relayed(address) => relay_in(address),
+        _ => None,
     }
 }
 
@@ -230,7 +252,8 @@ impl NetworkBehaviour for Behaviour {
                 // WebRTC is dialled from a port of its own, whatever was wished.
                 let from_listener = matches!(endpoint, ConnectedPoint::Dialer { port_use: PortUse::Reuse, .. })
                     && path.transport != Transport::WebRtc;
-                connections.push(Connection { id, path, from_listener, farther: false, opening: Vec::new() });
+                let relay = relay_of(endpoint);
+                connections.push(Connection { id, path, relay, from_listener, farther: false, opening: Vec::new() });
                 // Stable, so that of equals the oldest stays first and a session does not wander.
                 connections.sort_by_key(Connection::rank);
                 for id in self.wanted.remove(&peer).unwrap_or_default() {

@@ -8,7 +8,7 @@ use mesh::Multiaddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
@@ -18,6 +18,7 @@ use crate::support::address;
 pub(crate) struct Line {
     near: SocketAddr,
     carrying: JoinHandle<()>,
+    silent: watch::Sender<bool>,
 }
 
 impl Line {
@@ -29,16 +30,22 @@ impl Line {
     /// The same, with this near end.
     pub(crate) fn from(listener: TcpListener, far: SocketAddr, delay: Duration) -> Self {
         let near = listener.local_addr().expect("bound");
+        let (silent, silence) = watch::channel(false);
         let carrying = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
                 let far = TcpStream::connect(far).await.expect("somebody listens");
                 let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-                connections.spawn(carry(near_in, far_out, delay));
-                connections.spawn(carry(far_in, near_out, delay));
+                connections.spawn(carry(near_in, far_out, delay, silence.clone()));
+                connections.spawn(carry(far_in, near_out, delay, silence.clone()));
             }
         });
-        Self { near, carrying }
+        Self { near, carrying, silent }
+    }
+
+    /// From here on it carries nothing, and does not say so.
+    pub(crate) fn fall_silent(&self) {
+        self.silent.send_replace(true);
     }
 
     /// Where this node is reached over it.
@@ -53,11 +60,14 @@ impl Drop for Line {
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration, silent: watch::Receiver<bool>) {
     let (sender, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(256);
     let there = async move {
         while let Some((at, piece)) = due.recv().await {
             sleep_until(at).await;
+            if *silent.borrow() {
+                std::future::pending().await
+            }
             if to.write_all(&piece).await.is_err() {
                 return;
             }

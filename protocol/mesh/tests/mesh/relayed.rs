@@ -1,6 +1,6 @@
 //! Circuits, and the move from a circuit to a direct connection.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use klp::NodeId;
@@ -240,6 +240,34 @@ async fn c14_a_nearer_relay_that_does_not_lead_there_holds_nobody_up_for_long() 
     let dialled = within(alice.mesh.dial(to, circuits.to_vec())).await.expect("connects");
     assert_eq!(dialled.path.address, circuits[1], "{dialled:?}");
     assert_eq!(alice.ask(to, "through").await.expect("answered"), "through");
+}
+
+#[tokio::test]
+async fn c14_a_relay_that_dies_in_silence_is_known_by_its_own_round_trips_and_not_by_those_behind_it() {
+    let relay = relay().await;
+    let slow = Line::to(socket(&relay.addresses()[0]), Duration::from_millis(400)).await;
+    let given = vec![slow.address(relay.id())];
+    let mut bob = start(2, Role::Node, |config| config.relays = given).await;
+    bob.until(|state| state.reservations == [relay.id()]).await;
+    let alice = node(3).await;
+    let line = Line::to(socket(&relay.addresses()[0]), Duration::ZERO).await;
+    let place = line.address(relay.id());
+    let to = bob.id();
+    let through = mesh::with_node(address(&format!("{place}/p2p-circuit")), to);
+    within(alice.mesh.dial(relay.id(), vec![place])).await.expect("connects");
+    within(alice.mesh.dial(to, vec![through])).await.expect("connects");
+    let rtt = |state: &mesh::State, node| state.peers.get(&node).and_then(|peer| peer.rtt).unwrap_or_default();
+    let state = alice.until(|state| rtt(state, to) > Duration::from_millis(700)).await;
+    assert!(rtt(&state, relay.id()) < Duration::from_millis(100), "{state:?}");
+    let _answer = alice.mesh.request(to, "work".into(), LONG).await;
+    let _request = bob.request().await;
+
+    line.fall_silent();
+    let silent = Instant::now();
+    let state = alice.until(|state| !state.peers.contains_key(&to)).await;
+    // A second until somebody wonders, one and a half for the answer, and twice half of one until they look; ten round trips to Bob are eight seconds.
+    assert!(silent.elapsed() < Duration::from_secs(6), "{:?}", silent.elapsed());
+    assert!(state.peers.contains_key(&relay.id()), "it may only be slow");
 }
 
 #[tokio::test]
