@@ -30,8 +30,10 @@ use crate::peer::peer_of;
 const DRAIN: Duration = Duration::from_secs(2);
 /// How long the last frames of a session may take.
 const FINISH: Duration = Duration::from_secs(3);
-/// How long the side that did not dial a session waits before it opens a new stream for it itself.
+/// How long the side that did not dial a session waits before it opens a new stream for it itself; and how long when it has something to ask or to
+/// answer. A peer that has restarted knows of no session that it should go on with.
 const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE_AT_WORK: Duration = Duration::from_secs(1);
 /// The machine wants to know the time at least once a second.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -112,14 +114,30 @@ struct Task {
     ours: Vec<u8>,
     extras: Extras,
     greeted: bool,
-    reopen: Option<Instant>,
+    reopen: Option<Reopen>,
     attempts: u32,
+    /// Whether the last one could dial.
+    dialled: bool,
+}
+
+/// When a new stream is asked for: of a session at work, and of one that is idle.
+struct Reopen {
+    at_work: Instant,
+    idle: Instant,
+}
+
+impl Reopen {
+    fn after(at_work: Duration, idle: Duration) -> Option<Self> {
+        let now = Instant::now();
+        Some(Self { at_work: now + at_work, idle: now + idle })
+    }
 }
 
 /// Moves the frames of one session until it is over.
 pub(crate) async fn run(link: Arc<Link>, mut streams: mpsc::Receiver<Box<Attached>>, shared: Arc<Shared>) {
     let (ours, extras) = (Vec::new(), Extras::default());
-    let mut task = Task { link, shared, path: None, ours, extras, greeted: false, reopen: None, attempts: 0 };
+    let mut task =
+        Task { link, shared, path: None, ours, extras, greeted: false, reopen: None, attempts: 0, dialled: false };
     let stop = task.shared.stop.clone();
     let mut stopping: Option<Instant> = None;
     let mut tick = tokio::time::interval(TICK);
@@ -160,6 +178,7 @@ pub(crate) async fn run(link: Arc<Link>, mut streams: mpsc::Receiver<Box<Attache
             () = link.wake.notified() => {
                 task.failed();
                 task.severed().await;
+                task.reopen();
                 if link.is_crowded() {
                     // Whoever else is about to speak does so first, and all of it is one write.
                     tokio::task::yield_now().await;
@@ -311,15 +330,13 @@ impl Task {
         }
         // Of a connection that dies in silence only one side knows, and it does not wait for the other.
         let severed = std::mem::take(&mut self.link.lock().severed);
-        let wait = if self.link.ours || severed || error.kind() == io::ErrorKind::TimedOut {
-            self.backoff()
+        if self.link.ours || severed || error.kind() == io::ErrorKind::TimedOut {
+            let wait = self.backoff();
+            self.reopen = Reopen::after(wait, wait);
         } else {
-            PATIENCE
-        };
-        self.reopen = Some(Instant::now() + wait);
-        if wait.is_zero() {
-            self.tick().await;
+            self.reopen = Reopen::after(PATIENCE_AT_WORK, PATIENCE);
         }
+        self.reopen();
     }
 
     /// The connection below is dead and does not say so.
@@ -344,9 +361,22 @@ impl Task {
             return;
         }
         if self.greeted {
-            self.reopen = Some(Instant::now() + self.backoff());
+            let wait = self.backoff();
+            // Without work nobody has dialled, so that it may be there all the same.
+            let at_work = if self.dialled { wait } else { Duration::ZERO };
+            self.reopen = Reopen::after(at_work, wait);
         } else {
             self.link.close(Some(Refusal::Unreachable), "no connection to it could be made");
+        }
+    }
+
+    /// Asks for a new stream when it is time. Without one, a session that the peer has begun waits for it, or for work.
+    fn reopen(&mut self) {
+        let idle = self.link.is_idle();
+        let is_due = |reopen: &Reopen| if idle { reopen.idle } else { reopen.at_work } <= Instant::now();
+        if (self.link.ours || !idle) && !self.has_stream() && self.reopen.take_if(|reopen| is_due(reopen)).is_some() {
+            self.dialled = !idle;
+            self.note(Note::Open { link: self.link.clone(), dial: !idle });
         }
     }
 
@@ -363,13 +393,8 @@ impl Task {
         if let Some(outlet) = self.link.outlet().as_mut() {
             outlet.wire.rest();
         }
+        self.reopen();
         let idle = self.link.is_idle();
-        if self.reopen.is_some_and(|at| at <= Instant::now()) && !self.has_stream() {
-            self.reopen = None;
-            if self.link.ours || !idle {
-                self.note(Note::Open { link: self.link.clone(), dial: !idle });
-            }
-        }
         let stays = || self.shared.table.preferred(self.link.peer).is_none_or(|link| Arc::ptr_eq(&link, &self.link));
         if self.link.ours && idle && self.greeted && self.has_stream() && !stays() {
             self.link.close(None, "another session of this pair stays");

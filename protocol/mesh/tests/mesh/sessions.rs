@@ -1,7 +1,7 @@
 //! Hello, requests, refusals, and the end of sessions.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use klp::hello::Extras;
@@ -339,4 +339,33 @@ async fn s28_visitors_that_rest_make_room_for_others() {
     }
     // Also the first one, whose place was given away.
     within(visit(&visitors[0])).await;
+}
+
+/// How long Alice waits for an answer of Bob, who had begun their session, was killed, and came back at the same place so much later.
+async fn answered_by_one_that_came_back(seed: u8, away: Duration) -> Duration {
+    let alice = node(seed).await.echo();
+    let bob = node(seed + 1).await;
+    let (to, place) = (bob.id(), bob.addresses());
+    within(alice.mesh.dial(to, place.clone())).await.expect("connects");
+    bob.until(|state| state.peers.contains_key(&alice.mesh.node())).await;
+    assert_eq!(bob.ask(alice.mesh.node(), "hello").await.expect("answered"), "hello");
+    bob.driver.abort();
+    let mut state = alice.mesh.state();
+    within(state.wait_for(|state| !state.peers.contains_key(&to))).await.expect("runs");
+    tokio::time::sleep(away).await;
+    let _bob = start(seed + 1, Role::Node, |config| config.listen = place).await.echo();
+    let begun = Instant::now();
+    let answer = alice.mesh.request(to, "again".into(), LONG).await;
+    assert_eq!(within(answer.finish()).await.expect("answered"), "again");
+    begun.elapsed()
+}
+
+#[tokio::test]
+async fn s10_a_peer_that_was_restarted_answers_soon_however_long_it_was_away() {
+    let soon = Duration::from_secs(4);
+    let (at_once, later) = tokio::join!(
+        answered_by_one_that_came_back(21, Duration::ZERO),
+        answered_by_one_that_came_back(23, Duration::from_secs(8))
+    );
+    assert!(at_once < soon && later < soon, "{at_once:?}, {later:?}");
 }
