@@ -108,6 +108,31 @@ async fn s21_work_that_runs_under_a_revoked_grant_stops_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn s21_what_was_said_before_a_revocation_arrives_and_its_end_is_proven() {
+    let (bob, alice, _, grant) = bob_and_alice(&[]).await;
+    let mut house = Speaker::of(&bob, "house");
+    let mut parts = alice.node.calls.ask(question("bob/house", QUESTION)).await.unwrap();
+    let work = house.call().await;
+    // She does not read, so that Bob may send no more, and has said a little more than that.
+    for _ in 0..klp::limits::UNREAD / (klp::frame::HEADER + 1) + 3 {
+        work.send("a".to_owned()).await.unwrap();
+    }
+    bob.node.grants.revoke(&grant.id).await.unwrap();
+    let mut heard = String::new();
+    let asked = loop {
+        match parts.recv().await {
+            Some(Part::Chunk(text)) => heard.push_str(&text),
+            Some(Part::Done(asked)) => break asked,
+            Some(Part::Failed(fault)) => panic!("{fault:?}"),
+            Some(Part::Queued(_)) | None => panic!("no outcome"),
+        }
+    };
+    assert_eq!((asked.status.as_str(), asked.answer == heard, asked.verified), ("stopped", true, true));
+    alice.stop().await;
+    bob.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn s01_a_locked_owner_revokes_at_once_and_signs_when_unlocked() {
     let (bob, alice) = (Person::new(&[]).await, Person::new(&[]).await);
     bob.serve(&bob.documents("house", &[("rules.md", HOME)]), "house", "private").await;

@@ -169,17 +169,18 @@ impl Calls {
         tokio::pin!(work);
         let gone = reply.cancelled();
         tokio::pin!(gone);
-        // The work goes on to its signed outcome when the caller has gone; only what it does then is stop.
+        // The work goes on to its signed outcome when the caller has gone; only what it does then is stop. A revocation stops the work too, but what it
+        // has said by then goes out: its outcome says how much that is.
+        let mut listens = true;
         let outcome = loop {
             tokio::select! {
                 biased;
-                () = &mut gone, if !cancel.is_cancelled() => cancel.cancel(),
-                Some(chunk) = chunks.recv() => {
-                    if !cancel.is_cancelled() && reply.chunk(chunk).await.is_err() {
-                        cancel.cancel();
-                    }
-                }
+                () = &mut gone, if listens => listens = false,
+                Some(chunk) = chunks.recv() => listens = listens && reply.chunk(chunk).await.is_ok(),
                 outcome = &mut work => break outcome,
+            }
+            if !listens {
+                cancel.cancel();
             }
         };
         while let Ok(chunk) = chunks.try_recv() {
