@@ -168,16 +168,16 @@ pub(crate) async fn run(link: Arc<Link>, mut streams: mpsc::Receiver<Box<Attache
                 link.lock().draining = true;
                 stopping = Some(Instant::now());
             }
-            _ = tick.tick() => task.tick().await,
+            _ = tick.tick() => task.tick(),
             permit = events.reserve(), if waiting > 0 => match (permit, link.next_events(1).pop()) {
                 (Ok(permit), Some(event)) => permit.send(event),
                 // Nobody listens any more; what is dropped here refuses itself.
                 (_, event) => drop(event),
             },
-            step = step(&link) => task.moved(step).await,
+            step = step(&link) => task.moved(step),
             () = link.wake.notified() => {
                 task.failed();
-                task.severed().await;
+                task.severed();
                 task.reopen();
                 if link.is_crowded() {
                     // Whoever else is about to speak does so first, and all of it is one write.
@@ -209,14 +209,14 @@ impl Task {
         standing
     }
 
-    async fn moved(&mut self, step: io::Result<Step>) {
+    fn moved(&mut self, step: io::Result<Step>) {
         match step {
             Ok(Step::Wrote) => {}
             Ok(Step::Read(count)) => {
                 self.shared.metrics.bytes_in.inc_by(count as u64);
                 self.read();
             }
-            Err(error) => self.lost(&error).await,
+            Err(error) => self.lost(&error),
         }
     }
 
@@ -316,7 +316,7 @@ impl Task {
     }
 
     /// The stream is gone.
-    async fn lost(&mut self, error: &io::Error) {
+    fn lost(&mut self, error: &io::Error) {
         tracing::debug!(peer = %self.link.peer, %error, "session stream lost");
         *self.link.outlet() = None;
         let refused_protocol = self.link.lock().session.is_greeting() && error.kind() == io::ErrorKind::Other;
@@ -340,9 +340,9 @@ impl Task {
     }
 
     /// The connection below is dead and does not say so.
-    async fn severed(&mut self) {
+    fn severed(&mut self) {
         if self.link.lock().severed && self.has_stream() {
-            self.lost(&io::ErrorKind::TimedOut.into()).await;
+            self.lost(&io::ErrorKind::TimedOut.into());
         }
     }
 
@@ -372,15 +372,17 @@ impl Task {
 
     /// Asks for a new stream when it is time. Without one, a session that the peer has begun waits for it, or for work.
     fn reopen(&mut self) {
+        let Some(reopen) = &self.reopen else { return };
         let idle = self.link.is_idle();
-        let is_due = |reopen: &Reopen| if idle { reopen.idle } else { reopen.at_work } <= Instant::now();
-        if (self.link.ours || !idle) && !self.has_stream() && self.reopen.take_if(|reopen| is_due(reopen)).is_some() {
+        let at = if idle { reopen.idle } else { reopen.at_work };
+        if (self.link.ours || !idle) && at <= Instant::now() && !self.has_stream() {
+            self.reopen = None;
             self.dialled = !idle;
             self.note(Note::Open { link: self.link.clone(), dial: !idle });
         }
     }
 
-    async fn tick(&mut self) {
+    fn tick(&mut self) {
         let now = self.link.now();
         self.link.lock().session.tick(now);
         if self.link.outlet().take_if(|outlet| outlet.wire.is_stalled()).is_some() {
