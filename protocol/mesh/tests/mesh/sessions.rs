@@ -9,7 +9,9 @@ use klp::message::Answer;
 use klp::statement::certificate::{Certificate, Introduction, Kind, Right};
 use klp::{Digest, OwnerId, Refusal, Timestamp, limits};
 use mesh::{Config, DialError, Event, Registry, Role, Tls};
+use tokio::net::TcpSocket;
 
+use crate::reach::socket;
 use crate::support::{LONG, Node, address, eventually, id, key, node, start, within};
 
 pub(crate) fn introduction(owner: u8, subject: u8) -> Introduction {
@@ -350,9 +352,15 @@ async fn answered_by_one_that_came_back(seed: u8, away: Duration) -> Duration {
     bob.until(|state| state.peers.contains_key(&alice.mesh.node())).await;
     assert_eq!(bob.ask(alice.mesh.node(), "hello").await.expect("answered"), "hello");
     bob.driver.abort();
+    assert!(bob.driver.await.is_err(), "killed");
+    // Nobody else shall have his port meanwhile, and nobody listens there.
+    let port = TcpSocket::new_v4().expect("a socket");
+    port.set_reuseaddr(true).expect("a socket");
+    port.bind(socket(&place[0])).expect("free");
     let mut state = alice.mesh.state();
     within(state.wait_for(|state| !state.peers.contains_key(&to))).await.expect("runs");
     tokio::time::sleep(away).await;
+    drop(port);
     let _bob = start(seed + 1, Role::Node, |config| config.listen = place).await.echo();
     let begun = Instant::now();
     let answer = alice.mesh.request(to, "again".into(), LONG).await;
